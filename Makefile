@@ -1,0 +1,26 @@
+# make setup | demo | test | check | docs
+# Each sets up .venv/ first, which takes no time once that is done. On a CPU-only machine no CUDA packages are taken.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check docs
+
+setup:
+	@$(PYTHON) scripts/setup_env.py
+
+demo:
+	@$(PYTHON) scripts/setup_env.py --no-dev
+	@$(BIN)/medmtl demo
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	@scripts/install_test_tools.sh
+	$(BIN)/python -m pytest
+
+docs: setup
+	$(BIN)/python scripts/make_errors_doc.py

@@ -1,0 +1,1 @@
+"""Voxel grids in patient space: affines, orientation, resampling."""

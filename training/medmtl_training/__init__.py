@@ -1,0 +1,1 @@
+"""Training and evaluation: `medmtl train`, `medmtl evaluate`, `medmtl data`."""

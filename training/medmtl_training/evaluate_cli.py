@@ -1,0 +1,249 @@
+"""`medmtl evaluate`: figures of predictions or of a model on a data set."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medmtl.errors import Code, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from medmtl_training.cases import Case, Dataset
+    from medmtl_training.evaluation.score import ScoreSettings
+
+PredictHeldout = Callable[[str, "Dataset", Path], Path]
+"""Model (name, bundle or run), data set with the cases to answer, folder to write to; gives the predictions folder.
+
+Each case is answered by a network that was not trained on it; a case that all of them saw is refused with
+`seen-in-training` (see `evaluation.provenance`).
+"""
+
+_METRICS, _REPORT, _PREDICTIONS = "metrics.json", "report.html", "predictions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """One call of `medmtl evaluate`.
+
+    Attributes:
+        target: a predictions folder, or a model: a name, a bundle or a run.
+        dataset: folder of the data set.
+        against: further predictions or a further model on the same cases.
+        out: folder for `metrics.json` and `report.html`.
+        folds: folds whose cases are scored, None for all cases.
+        task: the task of flat folders.
+        settings: how to score.
+    """
+
+    target: str
+    dataset: Path
+    out: Path
+    settings: "ScoreSettings"
+    against: str | None = None
+    folds: frozenset[int] | None = None
+    task: str | None = None
+
+
+def evaluate_target(
+    request: EvaluateRequest,
+    predict_heldout: PredictHeldout | None = None,
+    progress: Callable[[str], None] = lambda case: None,
+) -> dict[str, Any]:
+    """Score, write `metrics.json` and `report.html` to `request.out`, and give the content of `metrics.json`.
+
+    Args:
+        request: what to do.
+        predict_heldout: answers for a model; without it only predictions folders can be scored.
+        progress: called with the name of each case that was scored.
+
+    Raises:
+        MedmtlError: whatever stands in the way.
+    """
+    from medmtl.outputs.files import json_bytes, write_atomic
+    from medmtl_training.cases import read_dataset
+    from medmtl_training.evaluation.compare import compare, largest_changes
+    from medmtl_training.evaluation.pictures import worst_pictures
+    from medmtl_training.evaluation.predictions import Predictions, open_predictions
+    from medmtl_training.evaluation.report_html import report_html
+    from medmtl_training.evaluation.score import score
+
+    dataset, _ = read_dataset(request.dataset)
+    cases = _chosen(dataset, request.folds)
+
+    def answers(target: str, name: str) -> Predictions:
+        folder = _predictions_folder(target, replace(dataset, cases=cases), request.out / name, predict_heldout)
+        found = open_predictions(folder, dataset, request.task)
+        if found.cases.isdisjoint({case.name for case in cases}):
+            raise UsageError(Code.NOT_FOUND, "none of the chosen cases has a prediction", "choose other --folds")
+        return found
+
+    first = answers(request.target, _PREDICTIONS)
+    metrics = score(first, dataset, cases, request.settings, progress)
+    if request.against is not None:
+        second = answers(request.against, f"{_PREDICTIONS}_against")
+        other = score(second, dataset, cases, request.settings, progress)
+        settings = request.settings
+        compared = compare(metrics["rows"], other["rows"], dataset.tasks, settings.draws, settings.seed)
+        losses = largest_changes(metrics["rows"], other["rows"])
+        metrics["comparison"] = {**compared, "largest_losses": losses, "rows": other["rows"]}
+    pictures = worst_pictures(metrics["rows"], dataset, first)
+    write_atomic(request.out / _METRICS, json_bytes(metrics))
+    write_atomic(request.out / _REPORT, report_html(metrics, dataset.tasks, pictures).encode())
+    return metrics
+
+
+def parse_folds(text: str) -> frozenset[int] | None:
+    """Fold numbers of "0", "0,2", "0-4"; None for "all".
+
+    Raises:
+        UsageError: `bad-option`.
+    """
+    if text.strip() == "all":
+        return None
+    folds: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None:
+            raise UsageError(Code.BAD_OPTION, f"--folds {text!r} names no folds", "write 0, 0,2, 0-4 or all")
+        first = int(match[1])
+        folds.update(range(first, int(match[2] or first) + 1))
+    return frozenset(folds)
+
+
+def _chosen(dataset: "Dataset", folds: frozenset[int] | None) -> "tuple[Case, ...]":
+    if folds is None:
+        return dataset.cases
+    foreign = sorted(folds - set(dataset.folds))
+    if foreign:
+        known = ", ".join(str(fold) for fold in dataset.folds) or "none"
+        raise UsageError(Code.BAD_OPTION, f"no case is in fold {foreign[0]}", f"folds in cases.csv: {known}")
+    return tuple(case for case in dataset.cases if case.fold in folds)
+
+
+def _predictions_folder(target: str, dataset: "Dataset", out: Path, predict_heldout: PredictHeldout | None) -> Path:
+    folder = Path(target)
+    is_model = not folder.is_dir() or any((folder / name).is_file() for name in ("bundle.yaml", "bundle/bundle.yaml"))
+    if not is_model:
+        return folder
+    if predict_heldout is None:
+        raise UsageError(Code.NOT_FOUND, "the target is no folder of predictions", "give OUT of medmtl predict")
+    return predict_heldout(target, dataset, out)
+
+
+def evaluate_command(predict_heldout: PredictHeldout | None = None) -> click.Command:
+    """The command `evaluate`, with `predict_heldout` for models as targets."""
+
+    @click.command("evaluate")
+    @click.argument("target")
+    @click.argument("dataset", type=click.Path(path_type=Path))
+    @click.option("--against", metavar="OTHER", help="Other predictions or another model on the same cases.")
+    @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to write; default TARGET_evaluation.")
+    @click.option("--folds", default="all", show_default=True, help="Cases to score: 0, 0,2, 0-4 or all.")
+    @click.option("--by", multiple=True, metavar="COLUMN", help="Give every figure by this column of cases.csv too.")
+    @click.option("--baseline", multiple=True, metavar="COLUMN,…", help="Columns as one shortcut baseline: age,sex.")
+    @click.option("--same-patient", multiple=True, metavar="CASE,…", help="Cases that are one patient.")
+    @click.option("--task", help="Task of a flat folder of label maps.")
+    @click.option("--tolerance-mm", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Surface Dice.")
+    @click.option("--overwrite", is_flag=True, help="Replace an earlier evaluation in the same folder.")
+    @click.option("--quiet", is_flag=True, help="Say nothing while it runs.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, without the cases.")
+    @click.pass_context
+    def evaluate(context: click.Context, /, **options: Any) -> None:
+        """Score TARGET on DATASET: Dice, surfaces, lesions, volumes, classes, each with its 95 % interval.
+
+        TARGET is a folder of predictions (OUT of medmtl predict, or flat label maps as nnU-Net writes them) or a
+        model: a name, a bundle or a run. Writes metrics.json and report.html.
+        """
+        request = _request(options)
+        metrics = evaluate_target(request, predict_heldout, _Progress(quiet=options["quiet"]).step)
+        click.echo(_as_json(metrics) if options["as_json"] else "\n".join(_lines(metrics)))
+        if not options["as_json"]:
+            click.echo(f"{request.out / _REPORT}")
+        if metrics["missing"] and request.folds is not None:
+            context.exit(1)
+
+    return evaluate
+
+
+evaluate = evaluate_command()
+
+
+def _request(options: Mapping[str, Any]) -> EvaluateRequest:
+    from medmtl_training.evaluation.score import ScoreSettings
+
+    target = str(options["target"])
+    out = options["out"] or Path(f"{target.rstrip('/')}_evaluation")
+    if not options["overwrite"] and any((out / name).exists() for name in (_METRICS, _REPORT)):
+        raise OutputError(Code.CANNOT_WRITE, "there is an evaluation already", "give --overwrite or another -o")
+    settings = ScoreSettings(
+        by=tuple(options["by"]) or ScoreSettings().by,
+        baseline_columns=_groups(options["baseline"]),
+        same_patient=_groups(options["same_patient"]),
+        tolerance_mm=options["tolerance_mm"],
+    )
+    return EvaluateRequest(
+        target=target,
+        dataset=options["dataset"],
+        against=options["against"],
+        out=out,
+        folds=parse_folds(options["folds"]),
+        task=options["task"],
+        settings=settings,
+    )
+
+
+def _groups(values: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(part.strip() for part in value.split(",") if part.strip()) for value in values)
+
+
+class _Progress:
+    """Plain lines on stderr, one for every ten cases."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet, self._done = quiet, 0
+
+    def step(self, case: str) -> None:
+        self._done += 1
+        if not self._quiet and self._done % 10 == 0:
+            click.echo(f"scored {self._done} cases", err=True)
+
+
+def _as_json(metrics: Mapping[str, Any]) -> str:
+    from medmtl.outputs.files import json_bytes
+
+    kept = {key: value for key, value in metrics.items() if key != "rows"}
+    if "comparison" in kept:
+        kept["comparison"] = {key: value for key, value in kept["comparison"].items() if key != "rows"}
+    return json_bytes(kept).decode().rstrip("\n")
+
+
+def _lines(metrics: Mapping[str, Any]) -> list[str]:
+    from medmtl_training.evaluation.report_html import estimate, figure
+
+    lines = [f"{metrics['dataset']}: {metrics['cases']} cases of {metrics['patients']} patients, 95 % intervals"]
+    if metrics["missing"]:
+        lines.append(f"{len(metrics['missing'])} cases have no prediction and enter no figure")
+    for task, summary in metrics["tasks"].items():
+        for name, label in summary.get("labels", {}).items():
+            lines.append(
+                f"{task}.{name}: Dice {estimate(label['dice'])}, n {label['n']}; "
+                f"surface Dice {figure(label['nsd']['mean'])}; HD95 {figure(label['hd95_mm']['mean'], 1)} mm; "
+                f"volume error {figure(label['error_percent']['median'], 1)} % (median)"
+            )
+            if label["n_empty_truth"]:
+                lines.append(f"{task}.{name}: {figure(label['false_ml']['mean'], 2)} mL found where there is none")
+        for key in ("auroc", "accuracy", "balanced_accuracy", "brier", "ece", "mean_absolute_error"):
+            if summary.get(key):
+                lines.append(f"{task}: {key.replace('_', ' ')} {estimate(summary[key])}, n {summary['n']}")
+        for name, baseline in summary.get("baselines", {}).items():
+            lines.append(f"{task}: AUROC of {name} alone {estimate(baseline['auroc'])}")
+    for task, found in metrics.get("comparison", {}).get("tasks", {}).items():
+        for label, values in found.get("labels", {"": found}).items():
+            name = f"{task}.{label}" if label else task
+            lines.extend(
+                f"{name}: {key} differs by {estimate(value)}: {value['verdict']}" for key, value in values.items()
+            )
+    return lines

@@ -1,0 +1,74 @@
+"""What a training says while it runs: curves as CSV and TensorBoard, a line with the time left."""
+
+import csv
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+EVERY = 25  # steps between rows
+
+
+class Journal:
+    """Means of losses and task weights over the last steps.
+
+    Args:
+        folder: where `curves.csv` and TensorBoard's events go.
+        tasks: names of the tasks, in the order of the columns.
+        steps: of the whole run.
+        done: steps already done; later rows of an interrupted run are dropped.
+    """
+
+    def __init__(self, folder: Path, tasks: Sequence[str], steps: int, done: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path, self.tasks, self.steps = folder / "curves.csv", tuple(tasks), steps
+        self.sums: dict[str, list[float]] = {}
+        self.seconds: list[float] = []
+        rows = _rows_up_to(self.path, done)
+        header = ["step", "seconds_per_step"]
+        header += [f"loss_{task}" for task in self.tasks] + [f"weight_{task}" for task in self.tasks]
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *rows])
+        self.board = _tensorboard(folder)
+
+    def step(self, step: int, losses: dict[str, float], weights: dict[str, float], seconds: float) -> None:
+        """Collects one step and writes a row now and then."""
+        for task, value in losses.items():
+            self.sums.setdefault(task, []).append(value)
+        self.seconds.append(seconds)
+        if step % EVERY and step != self.steps:
+            return
+        mean = {task: sum(values) / len(values) for task, values in self.sums.items()}
+        pace = sum(self.seconds) / len(self.seconds)
+        row: list[Any] = [step, f"{pace:.4f}"]
+        row += [f"{mean[task]:.5f}" if task in mean else "" for task in self.tasks]
+        row += [f"{weights[task]:.4f}" for task in self.tasks]
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(row)
+        if self.board is not None:
+            for task, value in mean.items():
+                self.board.add_scalar(f"loss/{task}", value, step)
+                self.board.add_scalar(f"weight/{task}", weights[task], step)
+        left = (self.steps - step) * pace / 60
+        shown = ", ".join(f"{task} {value:.3f}" for task, value in mean.items())
+        log.info("step %d of %d, %.2f s a step, %.0f min left; loss: %s", step, self.steps, pace, left, shown)
+        self.sums.clear()
+        self.seconds.clear()
+
+
+def _rows_up_to(path: Path, done: int) -> list[list[str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1:]
+    return [row for row in rows if row and int(row[0]) <= done]
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:  # a bare PyTorch has none
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))

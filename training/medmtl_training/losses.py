@@ -1,0 +1,150 @@
+"""One loss per kind of task. What is not labelled gives no gradient."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medmtl.task import Kind, Task
+from medmtl_training.batches import Batch
+from medmtl_training.prepared import IGNORED
+
+_SMOOTH = 1.0  # voxel: keeps the Dice of a tiny structure finite
+_NEVER = -1e4  # logit of a label that was not looked for
+
+
+def exclusive_loss(logits: Tensor, target: Tensor, annotated: Tensor, foreground_weight: float) -> Tensor:
+    """Cross-entropy plus Dice of exclusive labels.
+
+    Labels that were not looked for in a case are merged into its background (marginal likelihood), since their
+    voxels carry value 0 there.
+
+    Args:
+        logits: `(batch, output, i, j, k)`, channel 0 is background.
+        target: `(batch, i, j, k)` int64, 255 ignored.
+        annotated: `(batch, output)` bool.
+        foreground_weight: of labelled voxels in the cross-entropy.
+    """
+    logits = _marginal(logits.float(), annotated)
+    known = target != IGNORED
+    clean = torch.where(known, target, torch.zeros_like(target))
+    weight = torch.where(clean > 0, foreground_weight, 1.0) * known
+    entropy = F.cross_entropy(logits, clean, reduction="none")
+    cross = (entropy * weight).sum() / weight.sum().clamp_min(1.0)
+    share = torch.softmax(logits, dim=1)[:, 1:] * known[:, None]
+    truth = F.one_hot(clean, logits.shape[1]).movedim(-1, 1)[:, 1:].to(share.dtype) * known[:, None]
+    if share.shape[1] > 1:  # the union too: an infarct with a no-reflow core is one lesion
+        share = torch.cat([share, share.sum(1, keepdim=True)], dim=1)
+        truth = torch.cat([truth, truth.sum(1, keepdim=True)], dim=1)
+    return cross + _dice_loss(share, truth)
+
+
+def overlapping_loss(logits: Tensor, target: Tensor, annotated: Tensor, foreground_weight: float) -> Tensor:
+    """Binary cross-entropy plus Dice of masks that may overlap; arguments as `exclusive_loss`, target per label."""
+    logits = logits.float()
+    known = (target != IGNORED) & annotated[:, :, None, None, None]
+    truth = (target == 1).to(logits.dtype) * known
+    weight = (1.0 + (foreground_weight - 1.0) * truth) * known
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    cross = (entropy * weight).sum() / weight.sum().clamp_min(1.0)
+    return cross + _dice_loss(torch.sigmoid(logits) * known, truth)
+
+
+def coarse_exclusive_loss(logits: Tensor, target: Tensor, annotated: Tensor) -> Tensor:
+    """Cross-entropy and Dice against the shares of labels in each coarse voxel; arguments as `exclusive_loss`."""
+    logits = _marginal(logits.float(), annotated)
+    known = target != IGNORED
+    clean = torch.where(known, target, torch.zeros_like(target))
+    one_hot = F.one_hot(clean, logits.shape[1]).movedim(-1, 1).to(logits.dtype) * known[:, None]
+    factor = tuple(big // small for big, small in zip(target.shape[-3:], logits.shape[-3:], strict=True))
+    share = F.avg_pool3d(one_hot, factor)
+    valid = share.sum(dim=1)
+    cross = -(share * torch.log_softmax(logits, dim=1)).sum() / valid.sum().clamp_min(1.0)
+    return cross + _dice_loss(torch.softmax(logits, dim=1)[:, 1:] * valid[:, None], share[:, 1:])
+
+
+def coarse_overlapping_loss(logits: Tensor, target: Tensor, annotated: Tensor) -> Tensor:
+    """Binary cross-entropy against shares of each mask in a coarse voxel."""
+    logits = logits.float()
+    known = ((target != IGNORED) & annotated[:, :, None, None, None]).to(logits.dtype)
+    factor = tuple(big // small for big, small in zip(target.shape[-3:], logits.shape[-3:], strict=True))
+    share = F.avg_pool3d((target == 1).to(logits.dtype) * known, factor)
+    valid = F.avg_pool3d(known, factor)
+    entropy = F.binary_cross_entropy_with_logits(logits, share, reduction="none")
+    return (entropy * valid).sum() / valid.sum().clamp_min(1.0)
+
+
+def case_loss(kind: Kind, logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Mean loss over the cases whose truth is known.
+
+    Classes by cross-entropy, ordered classes by the squared distance of their expected place on top of it,
+    several classes by binary cross-entropy, numbers by a smooth absolute error.
+    """
+    logits, target = logits.float()[known], target[known]
+    if kind is Kind.MULTILABEL:
+        return F.binary_cross_entropy_with_logits(logits, target)
+    if kind is Kind.REGRESSION:
+        return F.smooth_l1_loss(logits[:, 0], target)
+    loss = F.cross_entropy(logits, target)
+    if kind is Kind.ORDINAL:
+        places = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)
+        expected = (torch.softmax(logits, dim=1) * places).sum(dim=1)
+        loss = loss + F.mse_loss(expected, target.to(logits.dtype))
+    return loss
+
+
+def task_losses(
+    tasks: tuple[Task, ...],
+    batch: Batch,
+    outputs: "tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]",
+    lesion_weight: float,
+    coarse_weight: float,
+) -> dict[str, Tensor]:
+    """Task name to scalar loss, only for tasks with a label in this batch.
+
+    Args:
+        tasks: of the network.
+        batch: the targets.
+        outputs: dense, coarse and case-level logits by task.
+        lesion_weight: of labelled voxels of tasks that lie inside a host.
+        coarse_weight: of the supervision at the coarse level.
+    """
+    dense, coarse, case = outputs
+    losses: dict[str, Tensor] = {}
+    for task in tasks:
+        if not task.is_voxel:
+            known = batch.case_known[task.name]
+            if task.name in case and bool(known.any()):
+                losses[task.name] = case_loss(task.kind, case[task.name], batch.case[task.name], known)
+            continue
+        if task.name not in batch.dense or not bool((batch.dense[task.name] != IGNORED).any()):
+            continue
+        target, annotated = batch.dense[task.name], batch.annotated[task.name]
+        weight = lesion_weight if task.inside else 1.0
+        if task.kind is Kind.SEGMENTATION:
+            loss = exclusive_loss(dense[task.name], target, annotated, weight)
+            loss = loss + coarse_weight * coarse_exclusive_loss(coarse[task.name], target, annotated)
+        else:
+            loss = overlapping_loss(dense[task.name], target, annotated, weight)
+            loss = loss + coarse_weight * coarse_overlapping_loss(coarse[task.name], target, annotated)
+        losses[task.name] = loss
+    return losses
+
+
+def _marginal(logits: Tensor, annotated: Tensor) -> Tensor:
+    if bool(annotated.all()):
+        return logits
+    missing = ~annotated[:, :, None, None, None]
+    merged = torch.where(missing, logits, torch.full_like(logits, _NEVER))
+    background = torch.logsumexp(torch.cat([logits[:, :1], merged[:, 1:]], dim=1), dim=1, keepdim=True)
+    return torch.cat([background, torch.where(missing[:, 1:], _NEVER, logits[:, 1:])], dim=1)
+
+
+def _dice_loss(share: Tensor, truth: Tensor) -> Tensor:
+    """One minus the mean Dice over classes present in the batch; an absent class has no Dice to speak of."""
+    axes = (0, 2, 3, 4)
+    overlap, total = (share * truth).sum(axes), share.sum(axes) + truth.sum(axes)
+    present = truth.sum(axes) > 0
+    if not bool(present.any()):
+        return share.sum() * 0.0
+    dice = (2.0 * overlap + _SMOOTH) / (total + _SMOOTH)
+    return 1.0 - dice[present].mean()
