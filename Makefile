@@ -1,15 +1,17 @@
 # make setup | demo | test | check | docs
 # Each sets up .venv/ first, which takes no time once that is done. On a CPU-only machine no CUDA packages are taken.
 PYTHON ?= python3
+# options of the set-up, `make setup SETUP="--torch any"` say
+SETUP ?=
 BIN := .venv/bin
 
 .PHONY: setup demo test check docs
 
 setup:
-	@$(PYTHON) scripts/setup_env.py
+	@$(PYTHON) scripts/setup_env.py $(SETUP)
 
 demo:
-	@$(PYTHON) scripts/setup_env.py --no-dev
+	@$(PYTHON) scripts/setup_env.py --no-dev $(SETUP)
 	@$(BIN)/medmtl demo
 
 check: setup

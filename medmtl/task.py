@@ -3,12 +3,14 @@
 Everything downstream (heads, losses, metrics, reports, viewer) depends on a task's kind, never on its name.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from medmtl.errors import Code, DatasetError
+from medmtl.findings.formula import names_of
 
 
 class Kind(StrEnum):
@@ -142,13 +144,18 @@ def tasks_from_mapping(mapping: Mapping[str, Any]) -> tuple[Task, ...]:
     """Tasks of the `tasks:` section of `dataset.yaml` or `bundle.yaml`, in its order.
 
     Raises:
-        DatasetError: an unknown key or kind, a doubled name or value, an `inside` that names nothing.
+        DatasetError: an unknown key or kind, a doubled name or value, a name that cannot be a file's, an `inside` or
+            a formula that names nothing.
     """
-    tasks = tuple(_task(name, body) for name, body in mapping.items())
+    tasks = tuple(_checked_task(name, body) for name, body in mapping.items())
     known = {f"{task.name}.{label.name}" for task in tasks if task.is_voxel for label in task.labels}
     for task in tasks:
         if task.inside is not None and task.inside not in known:
             raise _bad(f"task {task.name} lies inside {task.inside}, which is no label of this data set")
+        own = {label.name for label in task.labels} if task.is_voxel else set()
+        for derived in task.derived:
+            if foreign := names_of(derived.formula) - own - known:
+                raise _bad(f"{derived.name} of task {task.name} reads {min(foreign)}, which is no label")
     return tasks
 
 
@@ -161,10 +168,21 @@ def _bad(what: str) -> DatasetError:
     return DatasetError(Code.BAD_DATASET, what, "correct dataset.yaml")
 
 
+_NAME = re.compile(r"\w[\w+-]*")
 _TASK_KEYS = {
     "kind", "labels", "classes", "inside", "derived", "basis", "drawn_on", "unit", "auxiliary", "title",
 }  # fmt: skip
 _LABEL_KEYS = {"value", "name", "title", "color", "code", "category", "laterality", "modifier", "meaning"}
+
+
+def _checked_task(name: Any, body: Any) -> Task:
+    # names become files and folders: one with a slash in a foreign bundle would write outside the results
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise _bad(f"{name!r} is no name for a task; use letters, digits, - and _")
+    try:
+        return _task(name, body)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _bad(f"task {name} cannot be read ({type(error).__name__}: {error})") from None
 
 
 def _task(name: str, body: Any) -> Task:
@@ -208,7 +226,11 @@ def _label(task: str, row: Any, index: int, kind: Kind) -> Label:
         row = {"name": row}
     if not isinstance(row, Mapping) or "name" not in row or set(row) - _LABEL_KEYS:
         raise _bad(f"a label of task {task} has no name or an unknown key: {row}")
+    if not _NAME.fullmatch(str(row["name"])):
+        raise _bad(f"{row['name']!r} is no name for a label of task {task}; use letters, digits, - and _")
     value = int(row.get("value", index + 1 if kind in VOXEL_KINDS else index))
+    if kind not in VOXEL_KINDS and value != index:
+        raise _bad(f"class {row['name']} of task {task} has value {value}, not its place {index}")
     if kind in VOXEL_KINDS and not 1 <= value <= 254:
         raise _bad(f"label {row['name']} of task {task} has value {value}, outside 1..254")
     return Label(

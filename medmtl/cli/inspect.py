@@ -1,7 +1,7 @@
 """`medmtl inspect`: what a study holds, and what of it would be read."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ def inspect(context: click.Context, source: Path, as_json: bool) -> None:
     from medmtl.reading.any_volume import discover
 
     try:
-        cases = [_inspected(case) for case in discover(source)]
+        cases = [_inspected(case, source) for case in discover(source)]
     except UsageError as error:
         click.echo(error.line("input"), err=True)
         context.exit(2)
@@ -48,7 +48,14 @@ def inspect(context: click.Context, source: Path, as_json: bool) -> None:
         context.exit(3 if len(failed) == len(cases) else 1)
 
 
-def _inspected(case: "CaseInput") -> _Case:
+def _inspected(case: "CaseInput", root: Path) -> _Case:
+    found = _listed(case)
+    # the name of a case hides where it came from; the list for machines says it
+    inside = case.source.relative_to(root) if case.source.is_relative_to(root) else case.source
+    return replace(found, rows=tuple(row | {"source": inside.as_posix()} for row in found.rows))
+
+
+def _listed(case: "CaseInput") -> _Case:
     from medmtl.errors import MedmtlError
     from medmtl.reading.any_volume import InputKind, list_series
     from medmtl.reading.study import choose

@@ -57,8 +57,8 @@ class Grid:
     def to_index(self, lps: FloatArray) -> FloatArray:
         """Fractional voxel indices of points `(..., 3)` in LPS mm."""
         offset = np.asarray(lps, dtype=np.float64) - self.affine[:3, 3]
-        index: FloatArray = np.linalg.solve(self.affine[:3, :3], offset.reshape(-1, 3).T).T.reshape(offset.shape)
-        return index
+        index = np.linalg.solve(self.affine[:3, :3], offset.reshape(-1, 3).T).T
+        return np.asarray(index.reshape(offset.shape), dtype=np.float64)
 
     def same_as(self, other: "Grid", tolerance_mm: float = 0.05) -> bool:
         """Whether both grids have one shape and every corner voxel within `tolerance_mm` of the other's."""

@@ -6,7 +6,7 @@ Both grids share their axes and their extent, so this happens in index space and
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
 from medmtl.geometry.grid import Grid
 from medmtl.shapes import VoxelArray
@@ -69,4 +69,4 @@ def _resample(source: VoxelArray, shape: tuple[int, int, int], method: Any) -> V
     filter_.SetInterpolator(method)
     filter_.UseNearestNeighborExtrapolatorOn()
     filter_.SetOutputPixelType(sitk.sitkFloat32)
-    return sitk.GetArrayFromImage(filter_.Execute(image))  # type: ignore[no-any-return]
+    return sitk.GetArrayFromImage(filter_.Execute(image))

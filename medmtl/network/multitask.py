@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +31,13 @@ class WindowOutput:
         dense: task to logits `(batch, output, i, j, k)`, only for the maps that were asked.
         coarse: task to logits at the coarse level, for every voxel task that guides or was asked.
         sums: `(batch, map, column)` to be added over the windows of a case; None where no case task is asked.
+        peak: `(batch,)` highest probability of any structure at the coarse level, where sums are given.
     """
 
     dense: Mapping[str, Tensor]
     coarse: Mapping[str, Tensor]
     sums: Tensor | None
+    peak: Tensor | None
 
 
 def probabilities(logits: Tensor, head: Head) -> Tensor:
@@ -77,15 +80,18 @@ class MultiTaskNet(nn.Module):
         pooled = self.pooling is not None and any(name in self.case_heads for name in asked)
         coarse: dict[str, Tensor] = {}
         dense: dict[str, Tensor] = {}
-        for name, decoder in self.decoders.items():
+        for name, module in self.decoders.items():
             if pooled or name in asked:
+                decoder = cast(Decoder, module)
                 climbed, coarse[name] = decoder.coarse(features)
                 if name in asked:
                     dense[name] = decoder.finish(climbed, features)
-        sums = None
-        if pooled and self.pooling is not None:
-            sums = self.pooling(image, features, self._guides(coarse, features), weight)
-        return WindowOutput(dense=dense, coarse=coarse, sums=sums)
+        if not pooled or self.pooling is None:
+            return WindowOutput(dense=dense, coarse=coarse, sums=None, peak=None)
+        guides = self._guides(coarse, features)
+        sums = self.pooling(image, features, guides, weight)
+        peak = guides.flatten(1).amax(dim=1) if guides.shape[1] else torch.ones_like(sums[:, 0, 0])
+        return WindowOutput(dense=dense, coarse=coarse, sums=sums, peak=peak)
 
     def case_logits(self, sums: Tensor, voxel_ml: Tensor, asked: Collection[str]) -> dict[str, Tensor]:
         """Logits `(batch, output)` of the asked case-level tasks from sums over all windows of each case."""

@@ -27,9 +27,7 @@ class GuidedPooling(nn.Module):
         self.maps = 2 * guides + ATTENTIONS  # each guide softly and above one half
         self.columns = 1 + 2 * channels + PROJECTED
         # Window to coarse level: where the strides run out the map is averaged.
-        self.factor = tuple(
-            int(torch.tensor([s[a] for s in plan.strides[: self.level + 1]]).prod()) for a in range(3)
-        )
+        self.factor = tuple(int(torch.tensor([s[a] for s in plan.strides[: self.level + 1]]).prod()) for a in range(3))
 
     def forward(self, image: Tensor, features: list[Tensor], guides: Tensor, weight: Tensor) -> Tensor:
         """`(batch, map, column)` sums of (1, intensity, intensity squared, features) in voxels of the working grid.

@@ -97,7 +97,7 @@ class BatchMaker:
         if rng.random() < self.settings.balanced:
             group = self.groups[rng.integers(len(self.groups))]
             return self.cases[group[rng.integers(len(group))]]
-        return self.cases[rng.integers(len(self.cases))]
+        return self.cases[int(rng.integers(len(self.cases)))]
 
     def _dense(self, task: Task, crop: Crop) -> Tensor:
         found = crop.labels.get(task.name)

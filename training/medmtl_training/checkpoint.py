@@ -45,9 +45,11 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
+            if size > path.stat().st_size:
+                raise ValueError("the header is longer than the file")
             header = json.loads(file.read(size))
         return load_file(path), json.loads(header["__metadata__"]["state"])
-    except (SafetensorError, ValueError, KeyError, OSError):
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError):
         raise TrainingError(Code.UNREADABLE, "the checkpoint is damaged", "start the fold again") from None
 
 

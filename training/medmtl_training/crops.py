@@ -48,7 +48,7 @@ def cut_crop(
     centre = _centre(case, np.linalg.norm(matrix, axis=1) * np.asarray(patch), settings, rng)
     points = _points(case, patch, matrix, centre, augmentation, rng)
     shape = np.asarray(case.image.shape[1:])
-    inside = ((points > -0.5) & (points < shape - 0.5)).all(axis=-1)
+    inside = np.asarray(((points > -0.5) & (points < shape - 0.5)).all(axis=-1))
     _cut_slices(inside, augmentation, rng)
     grid = torch.from_numpy(_normalised(points, shape).astype(np.float32))[None]
     image = _sample(torch.from_numpy(case.image)[None], grid, "bilinear")

@@ -64,7 +64,7 @@ def evaluate_target(
     """
     from medmtl.outputs.files import json_bytes, write_atomic
     from medmtl_training.cases import read_dataset
-    from medmtl_training.evaluation.compare import compare, largest_changes
+    from medmtl_training.evaluation.compare import compare, largest_losses
     from medmtl_training.evaluation.pictures import worst_pictures
     from medmtl_training.evaluation.predictions import Predictions, open_predictions
     from medmtl_training.evaluation.report_html import report_html
@@ -87,7 +87,7 @@ def evaluate_target(
         other = score(second, dataset, cases, request.settings, progress)
         settings = request.settings
         compared = compare(metrics["rows"], other["rows"], dataset.tasks, settings.draws, settings.seed)
-        losses = largest_changes(metrics["rows"], other["rows"])
+        losses = largest_losses(metrics["rows"], other["rows"])
         metrics["comparison"] = {**compared, "largest_losses": losses, "rows": other["rows"]}
     pictures = worst_pictures(metrics["rows"], dataset, first)
     write_atomic(request.out / _METRICS, json_bytes(metrics))
@@ -238,8 +238,11 @@ def _lines(metrics: Mapping[str, Any]) -> list[str]:
         for key in ("auroc", "accuracy", "balanced_accuracy", "brier", "ece", "mean_absolute_error"):
             if summary.get(key):
                 lines.append(f"{task}: {key.replace('_', ' ')} {estimate(summary[key])}, n {summary['n']}")
-        for name, baseline in summary.get("baselines", {}).items():
-            lines.append(f"{task}: AUROC of {name} alone {estimate(baseline['auroc'])}")
+        lines.extend(
+            f"{task}: AUROC of {name} alone {estimate(baseline['auroc'])}"
+            for name, baseline in summary.get("baselines", {}).items()
+            if baseline["auroc"]
+        )
     for task, found in metrics.get("comparison", {}).get("tasks", {}).items():
         for label, values in found.get("labels", {"": found}).items():
             name = f"{task}.{label}" if label else task

@@ -57,6 +57,11 @@ class Journal:
         self.sums.clear()
         self.seconds.clear()
 
+    def close(self) -> None:
+        """Writes out what TensorBoard's writer still holds."""
+        if self.board is not None:
+            self.board.close()
+
 
 def _rows_up_to(path: Path, done: int) -> list[list[str]]:
     if not path.exists():

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class Trainer:
         learned = settings.weighting == "kendall"
         self.weights = UncertaintyWeights([task.name for task in tasks], settings.log_variance_limits, learned=learned)
         self.weights.to(hardware.device)
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": list(net.parameters())},
             {"params": list(self.weights.parameters()), "weight_decay": 0.0, "factor": 5.0},
         ]
@@ -104,7 +104,7 @@ class Trainer:
             raise TrainingError(Code.NOT_CONVERGING, what, "lower learning_rate or check the data")
         if losses:
             self.optimiser.zero_grad(set_to_none=True)
-            self.scaler.scale(self.weights.total(losses)).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(self.weights.total(losses)).backward()
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip)
             self.scaler.step(self.optimiser)
@@ -131,8 +131,9 @@ class Trainer:
     @torch.no_grad()
     def _average(self, losses: dict[str, Tensor]) -> None:
         decay = min(self.settings.average, (1 + self.done) / (10 + self.done))
+        case_tasks = frozenset(task.name for task in self.tasks if not task.is_voxel)
         for name, value in self.net.state_dict().items():
-            if _belongs_to_absent(name, losses):
+            if _belongs_to_absent(name, losses, case_tasks):
                 continue
             self.average[name].lerp_(value, 1.0 - decay)
 
@@ -187,6 +188,8 @@ class Trainer:
         return True
 
 
-def _belongs_to_absent(name: str, losses: dict[str, Tensor]) -> bool:
+def _belongs_to_absent(name: str, losses: dict[str, Tensor], case_tasks: frozenset[str]) -> bool:
     part, _, rest = name.partition(".")
+    if part == "pooling":
+        return not any(task in case_tasks for task in losses)
     return part in ("decoders", "case_heads") and rest.split(".")[0] not in losses

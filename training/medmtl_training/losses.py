@@ -25,8 +25,7 @@ def exclusive_loss(logits: Tensor, target: Tensor, annotated: Tensor, foreground
         foreground_weight: of labelled voxels in the cross-entropy.
     """
     logits = _marginal(logits.float(), annotated)
-    known = target != IGNORED
-    clean = torch.where(known, target, torch.zeros_like(target))
+    clean, known = _known(target, annotated)
     weight = torch.where(clean > 0, foreground_weight, 1.0) * known
     entropy = F.cross_entropy(logits, clean, reduction="none")
     cross = (entropy * weight).sum() / weight.sum().clamp_min(1.0)
@@ -52,8 +51,7 @@ def overlapping_loss(logits: Tensor, target: Tensor, annotated: Tensor, foregrou
 def coarse_exclusive_loss(logits: Tensor, target: Tensor, annotated: Tensor) -> Tensor:
     """Cross-entropy and Dice against the shares of labels in each coarse voxel; arguments as `exclusive_loss`."""
     logits = _marginal(logits.float(), annotated)
-    known = target != IGNORED
-    clean = torch.where(known, target, torch.zeros_like(target))
+    clean, known = _known(target, annotated)
     one_hot = F.one_hot(clean, logits.shape[1]).movedim(-1, 1).to(logits.dtype) * known[:, None]
     factor = tuple(big // small for big, small in zip(target.shape[-3:], logits.shape[-3:], strict=True))
     share = F.avg_pool3d(one_hot, factor)
@@ -67,8 +65,8 @@ def coarse_overlapping_loss(logits: Tensor, target: Tensor, annotated: Tensor) -
     logits = logits.float()
     known = ((target != IGNORED) & annotated[:, :, None, None, None]).to(logits.dtype)
     factor = tuple(big // small for big, small in zip(target.shape[-3:], logits.shape[-3:], strict=True))
-    share = F.avg_pool3d((target == 1).to(logits.dtype) * known, factor)
     valid = F.avg_pool3d(known, factor)
+    share = F.avg_pool3d((target == 1).to(logits.dtype) * known, factor) / valid.clamp_min(1e-6)
     entropy = F.binary_cross_entropy_with_logits(logits, share, reduction="none")
     return (entropy * valid).sum() / valid.sum().clamp_min(1.0)
 
@@ -116,11 +114,14 @@ def task_losses(
             if task.name in case and bool(known.any()):
                 losses[task.name] = case_loss(task.kind, case[task.name], batch.case[task.name], known)
             continue
-        if task.name not in batch.dense or not bool((batch.dense[task.name] != IGNORED).any()):
+        if task.name not in batch.dense:
             continue
         target, annotated = batch.dense[task.name], batch.annotated[task.name]
+        exclusive = task.kind is Kind.SEGMENTATION
+        if not bool((target[annotated.any(dim=1)] if exclusive else target[annotated]).ne(IGNORED).any()):
+            continue
         weight = lesion_weight if task.inside else 1.0
-        if task.kind is Kind.SEGMENTATION:
+        if exclusive:
             loss = exclusive_loss(dense[task.name], target, annotated, weight)
             loss = loss + coarse_weight * coarse_exclusive_loss(coarse[task.name], target, annotated)
         else:
@@ -128,6 +129,15 @@ def task_losses(
             loss = loss + coarse_weight * coarse_overlapping_loss(coarse[task.name], target, annotated)
         losses[task.name] = loss
     return losses
+
+
+def _known(target: Tensor, annotated: Tensor) -> tuple[Tensor, Tensor]:
+    """The target with 0 where it is unknown, and where it is known: not where it holds a label not looked for."""
+    inside = target != IGNORED
+    clean = torch.where(inside, target, torch.zeros_like(target))
+    looked_for = torch.gather(annotated, 1, clean.flatten(1)).view_as(clean)
+    known = inside & looked_for
+    return torch.where(known, clean, torch.zeros_like(clean)), known
 
 
 def _marginal(logits: Tensor, annotated: Tensor) -> Tensor:

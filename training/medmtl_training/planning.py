@@ -1,6 +1,7 @@
 """From a data set's fingerprint to a plan: spacing, patch, strides, widths. Deterministic."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,22 @@ _WIDTHS = (16, 32, 64, 128, 160)
 _DECODER_WIDTHS = (16, 32, 32, 64)
 
 
-def make_plan(dataset: Dataset) -> tuple[Plan, TrainSettings]:
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a `plan.yaml` holds.
+
+    Attributes:
+        plan: geometry, intensities, network.
+        settings: of the training.
+        model: name, title, version, limits and keep_out (cases that no network may see) of the bundle.
+    """
+
+    plan: Plan
+    settings: TrainSettings
+    model: Mapping[str, Any]
+
+
+def make_config(dataset: Dataset) -> Config:
     """The plan and settings that suit the data set's geometry and intensities."""
     step = max(1, len(dataset.cases) // _SAMPLE_CASES)
     sample = [tuple(read_nifti(path) for path in case.images) for case in dataset.cases[::step]]
@@ -60,28 +76,39 @@ def make_plan(dataset: Dataset) -> tuple[Plan, TrainSettings]:
     if stack:
         augmentation = {"rotation_deg": 180.0, "tilt_deg": 0.0, "thick_slices": 0.3, "cut_slices": 0.15,
                         "shifted_slices": 0.2}  # fmt: skip
-    return plan, settings_from_mapping({"augmentation": augmentation})
+    settings = settings_from_mapping({"augmentation": augmentation})
+    return Config(plan=plan, settings=settings, model={})
 
 
-def read_config(path: Path) -> tuple[Plan, TrainSettings]:
-    """Plan and settings of a `plan.yaml`.
+def read_config(path: Path) -> Config:
+    """The content of a `plan.yaml`.
 
     Raises:
         TrainingError, DatasetError: the file is missing or holds what is not known.
     """
+    todo = "give a YAML file with the sections plan, training and model"
     try:
         body = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        raise TrainingError(Code.NOT_FOUND, "the plan cannot be read", "give a YAML file with plan and training") from None
-    if not isinstance(body, Mapping) or set(body) - {"plan", "training"} or "plan" not in body:
-        raise TrainingError(Code.BAD_OPTION, "the plan has other sections than plan and training", "correct it")
-    return plan_from_mapping(body["plan"]), settings_from_mapping(body.get("training") or {})
+        raise TrainingError(Code.NOT_FOUND, "the plan cannot be read", todo) from None
+    if not isinstance(body, Mapping) or set(body) - {"plan", "training", "model"} or "plan" not in body:
+        raise TrainingError(Code.BAD_OPTION, "the plan has other sections", todo)
+    return Config(
+        plan=plan_from_mapping(body["plan"]),
+        settings=settings_from_mapping(body.get("training") or {}),
+        model=body.get("model") or {},
+    )
 
 
-def write_config(path: Path, plan: Plan, settings: TrainSettings) -> None:
+def write_config(path: Path, config: Config) -> None:
     """Writes what `read_config` reads back equal."""
-    body = {"plan": plan_to_mapping(plan), "training": settings_to_mapping(settings)}
-    path.write_text(yaml.safe_dump(body, sort_keys=False, default_flow_style=None, width=110), encoding="utf-8")
+    body = {
+        "plan": plan_to_mapping(config.plan),
+        "training": settings_to_mapping(config.settings),
+        "model": dict(config.model),
+    }
+    text = yaml.safe_dump(body, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+    path.write_text(text, encoding="utf-8")
 
 
 def _or(spacing: tuple[float | None, ...], median: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

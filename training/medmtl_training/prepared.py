@@ -1,8 +1,8 @@
 """Prepared cases on disk: plain arrays that a machine with a bare PyTorch reads.
 
-    FOLDER/CASE/image.npy    (channel, i, j, k) float32, normalised
-           CASE/TASK.npy     (i, j, k) uint8 label values, 255 ignored; for regions (label, i, j, k) 0 / 1 / 255
-           CASE/case.json    spacing, mL per voxel, labels of the case, hashes of the sources
+FOLDER/CASE/image.npy    (channel, i, j, k) float32, normalised
+       CASE/TASK.npy     (i, j, k) uint8 label values, 255 ignored; for regions (label, i, j, k) 0 / 1 / 255
+       CASE/case.json    spacing, mL per voxel, labels of the case, hashes of the sources
 """
 
 import json

@@ -50,7 +50,9 @@ def prepare_case(case: Case, dataset: Dataset, plan: Plan, folder: Path) -> None
         "voxel_ml": prepared.grid.voxel_ml,
         "hashes": [volume.content_hash for volume in channels],
     }
-    (target / "case.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    temporary = target / "case.tmp"
+    temporary.write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    temporary.replace(target / "case.json")  # last and in one step: a killed run prepares the case again
 
 
 def _label_array(task: Task, case: Case, prepared: Prepared) -> LabelMap:

@@ -84,17 +84,32 @@ def settings_from_mapping(mapping: Mapping[str, Any]) -> TrainSettings:
         TrainingError: an unknown key or a value of the wrong kind.
     """
     values = dict(mapping)
-    augmentation = values.pop("augmentation", {})
+    augmentation = values.pop("augmentation", None) or {}
+    if not isinstance(augmentation, Mapping):
+        raise _bad("augmentation is not a mapping")
     for given, known in ((values, TrainSettings), (augmentation, Augmentation)):
         unknown = set(given) - {f.name for f in fields(known)}
         if unknown:
             raise _bad(f"unknown training settings {sorted(unknown)}")
-    if "log_variance_limits" in values:
-        values["log_variance_limits"] = tuple(values["log_variance_limits"])
     try:
-        return TrainSettings(**values, augmentation=Augmentation(**augmentation))
-    except TypeError as error:
+        if "log_variance_limits" in values:
+            low, high = values["log_variance_limits"]
+            values["log_variance_limits"] = (float(low), float(high))
+        typed = _typed(values, TrainSettings)
+        return TrainSettings(**typed, augmentation=Augmentation(**_typed(augmentation, Augmentation)))
+    except (TypeError, ValueError) as error:
         raise _bad(f"the training settings cannot be read ({error})") from None
+
+
+def _typed(values: Mapping[str, Any], kind: "type[TrainSettings] | type[Augmentation]") -> dict[str, Any]:
+    # YAML 1.1 reads 2e-3 as text: it wants 2.0e-3
+    typed = {}
+    for key, value in values.items():
+        wanted = kind.__annotations__[key]
+        if wanted is int and int(value) != float(value):
+            raise ValueError(f"{key} is {value}, not a whole number")
+        typed[key] = wanted(value) if wanted in (int, float) else value
+    return typed
 
 
 def settings_to_mapping(settings: TrainSettings) -> dict[str, Any]:

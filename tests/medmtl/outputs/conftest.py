@@ -10,6 +10,7 @@ import pydicom
 import pytest
 
 from medmtl.geometry.grid import Grid
+from medmtl.outputs.picture import KeyPictures, key_pictures
 from medmtl.result import CaseResult
 from medmtl.task import Task, tasks_from_mapping
 from medmtl.volume import DicomSource, Volume
@@ -250,6 +251,11 @@ def spheres(tasks: tuple[Task, ...]) -> CaseResult:
         probabilities=probabilities,
         findings=build_findings(volume, tasks, masks, "Case_P001"),
     )
+
+
+@pytest.fixture(scope="session")
+def pictures(spheres: CaseResult) -> KeyPictures:
+    return key_pictures(spheres)
 
 
 def read_series(folder: Path) -> Volume:

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from medmtl_training.evaluation.overlap import bland_altman, f1_score, lesion_counts, overlap

@@ -40,6 +40,15 @@ def test_concentric_spheres_are_their_radii_apart(gap: int) -> None:
     assert far.nsd == pytest.approx(0.0, abs=0.1)
 
 
+def test_shifted_sphere_has_the_analytic_surface_dice() -> None:
+    radius, shift, tolerance = 17.0, 7.0, 3.0
+    cosines = np.linspace(-1, 1, 20001)  # uniform on a sphere (Archimedes)
+    distance = np.abs(np.sqrt(radius**2 + shift**2 + 2 * radius * shift * cosines) - radius)
+    scores = surface_scores(sphere(radius, (20.0, 24.0, 24.0)), sphere(radius, (27.0, 24.0, 24.0)), IDENTITY, tolerance)
+    assert scores.nsd == pytest.approx((distance <= tolerance).mean(), abs=0.04)
+    assert scores.hd95_mm == pytest.approx(np.percentile(distance, 95), abs=0.6)
+
+
 def test_shifted_slab_is_the_shift_apart() -> None:
     truth = np.zeros((30, 30, 12), dtype=bool)
     truth[2:28, 2:28, 2:5] = True
@@ -72,11 +81,16 @@ def test_agrees_with_monai_on_isotropic_spheres() -> None:
     spacing = 0.9
     affine = np.diag([spacing, spacing, spacing, 1.0])
     truth = sphere(12, MIDDLE)
-    for found in (sphere(12, (27.0, 24.0, 24.0)), sphere(15, MIDDLE), sphere(9, (24.0, 28.0, 23.0))):
-        ours = surface_scores(found, truth, affine, 2.5)
+    cases = (
+        (sphere(12, (27.0, 24.0, 24.0)), 1.5),
+        (sphere(15, MIDDLE), 3.4),  # a tolerance on the gap itself would compare two staircases
+        (sphere(9, (24.0, 28.0, 23.0)), 2.5),
+    )
+    for found, tolerance in cases:
+        ours = surface_scores(found, truth, affine, tolerance)
         one = [torch.from_numpy(mask)[None, None].float() for mask in (found, truth)]
         hd95 = compute_hausdorff_distance(*one, include_background=True, percentile=95, spacing=spacing)
-        nsd = compute_surface_dice(*one, class_thresholds=[2.5], include_background=True, spacing=spacing)
+        nsd = compute_surface_dice(*one, class_thresholds=[tolerance], include_background=True, spacing=spacing)
         assert ours.hd95_mm == pytest.approx(float(hd95), abs=spacing)
         assert ours.nsd == pytest.approx(float(nsd), abs=0.08)
 

@@ -1,0 +1,57 @@
+// Elements in one call, and the two kinds of text that need care.
+
+/** An element: `on…` are listeners, true and false set and leave out an attribute, the rest are attributes. */
+export function h(tag, props, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(props ?? {})) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Puts `children` in the place of what `element` held; text is never read as markup. */
+export function fill(element, ...children) {
+  element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+}
+
+const PATHS = {
+  eye: "M1.5 8S4 3.5 8 3.5 14.5 8 14.5 8 12 12.5 8 12.5 1.5 8 1.5 8ZM8 10a2 2 0 1 0 0-4 2 2 0 0 0 0 4Z",
+  closed: "M1.5 7.5S4 11 8 11s6.5-3.5 6.5-3.5M3.5 10 2.4 11.6M8 11v2M12.5 10l1.1 1.6",
+  plus: "M8 3v10M3 8h10",
+  cross: "M4 4l8 8M12 4l-8 8",
+  warn: "M8 2 14.5 13.5h-13ZM8 6.5v3.2M8 11.6v.2",
+  info: "M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12ZM8 7.2v3.8M8 4.9v.2",
+  copy: "M5.5 5.5h7v8h-7ZM3.5 10.5v-8h7",
+  logo: "M8 1v4M8 11v4M1 8h4M11 8h4M8 13.2A5.2 5.2 0 1 0 8 2.8a5.2 5.2 0 0 0 0 10.4Z",
+  dots: "M3.5 8h.1M8 8h.1M12.5 8h.1",
+};
+
+/** A line drawing of 16 x 16. */
+export function icon(name, label) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("class", `icon icon-${name}`);
+  if (label) svg.setAttribute("aria-label", label);
+  else svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", PATHS[name]);
+  svg.append(path);
+  return svg;
+}
+
+/** Texts of the catalogue in one language; `{name}` is replaced by `values.name`. */
+export function translator(texts, language) {
+  return (key, values) => {
+    const entry = texts[key];
+    if (!entry) throw new Error(`no text ${key}`);
+    return (entry[language] ?? entry.en).replace(/\{(\w+)\}/g, (all, name) => values?.[name] ?? all);
+  };
+}
+
+/** Today's seconds as "40 s" or "3 min". */
+export function duration(seconds) {
+  return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
+}

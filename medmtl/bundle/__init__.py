@@ -1,0 +1,1 @@
+"""Trained models as folders of plain data, every file checked against its SHA-256."""

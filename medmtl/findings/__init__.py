@@ -1,0 +1,1 @@
+"""Masks to numbers: connected components, volumes, axes, formulas."""

@@ -1,0 +1,1 @@
+"""Prepared input to task outputs: windows, engines, one encoder pass for all tasks."""

@@ -1,0 +1,105 @@
+"""What runs the network: one small interface, torch behind it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from medmtl.errors import Code, UsageError
+from medmtl.network.encoder import autocast_dtype
+from medmtl.network.multitask import MultiTaskNet, probabilities
+from medmtl.shapes import FloatArray, ImageArray, ProbabilityArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WindowAnswer:
+    """Answers for one window.
+
+    Attributes:
+        dense: voxel task to probabilities `(output, i, j, k)`.
+        sums: `(network, map, column)` float64 to be added over windows, None where no case-level task was asked.
+        peak: highest probability of any structure at the coarse level, 0 without sums.
+    """
+
+    dense: Mapping[str, ProbabilityArray]
+    sums: FloatArray | None
+    peak: float
+
+
+class Engine(Protocol):
+    """Runs one network on windows; the same input gives the same bytes."""
+
+    def describe(self) -> dict[str, Any]:
+        """Name, version, device and precision, for every result."""
+
+    def run(self, image: ImageArray, weight: ImageArray, asked: Collection[str]) -> WindowAnswer:
+        """Answers for a window `(channel, i, j, k)`; `weight` `(i, j, k)`: each voxel's share in case-level tasks."""
+
+    def case(self, sums: FloatArray, voxel_ml: float, asked: Collection[str]) -> dict[str, FloatArray]:
+        """Logits of the asked case-level tasks from the sums of all windows."""
+
+
+class TorchEngine:
+    """The network under torch.
+
+    Args:
+        nets: one network, or an ensemble whose probabilities and logits are averaged.
+        device: "cpu" or "cuda".
+        precision: "float32", or "autocast" for what the device computes natively.
+    """
+
+    def __init__(self, nets: list[MultiTaskNet], device: str, precision: str = "float32") -> None:
+        self.device = torch.device(device)
+        self.nets = [net.to(self.device).eval() for net in nets]
+        self.dtype = autocast_dtype(self.device) if precision == "autocast" else torch.float32
+
+    def describe(self) -> dict[str, Any]:
+        """Name, version, device and precision."""
+        precision = str(self.dtype).removeprefix("torch.")
+        return {"name": "torch", "version": torch.__version__, "device": self.device.type, "precision": precision}
+
+    @torch.inference_mode()
+    def run(self, image: ImageArray, weight: ImageArray, asked: Collection[str]) -> WindowAnswer:
+        """Answers for one window."""
+        x = torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device)
+        w = torch.from_numpy(np.ascontiguousarray(weight))[None, None].to(self.device)
+        dense: dict[str, Any] = {}
+        sums, peak = [], 0.0
+        for net in self.nets:
+            enabled = self.dtype is not torch.float32
+            with torch.autocast(self.device.type, self.dtype if enabled else torch.bfloat16, enabled=enabled):
+                out = net(x, w, asked)
+            for name, logits in out.dense.items():
+                share = probabilities(logits, net.heads[name])[0] / len(self.nets)
+                dense[name] = dense[name] + share if name in dense else share
+            if out.sums is not None and out.peak is not None:
+                sums.append(out.sums[0].double().cpu().numpy())
+                peak = max(peak, float(out.peak[0]))
+        answers = {name: share.cpu().numpy() for name, share in dense.items()}
+        return WindowAnswer(dense=answers, sums=np.stack(sums) if sums else None, peak=peak)
+
+    @torch.inference_mode()
+    def case(self, sums: FloatArray, voxel_ml: float, asked: Collection[str]) -> dict[str, FloatArray]:
+        """Logits of the asked case-level tasks, averaged over the ensemble."""
+        found: dict[str, Any] = {}
+        ml = torch.tensor([voxel_ml], dtype=torch.float32, device=self.device)
+        for net, row in zip(self.nets, sums, strict=True):
+            pooled = torch.from_numpy(row).float()[None].to(self.device)
+            for name, logits in net.case_logits(pooled, ml, asked).items():
+                found[name] = found.get(name, 0.0) + logits[0].double().cpu().numpy() / len(self.nets)
+        return found
+
+
+def choose_device(wanted: str) -> str:
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: `no-device` where CUDA is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError(Code.NO_DEVICE, "there is no CUDA device", "use --device cpu")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted

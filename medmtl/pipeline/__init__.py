@@ -1,0 +1,1 @@
+"""A study in, a `CaseResult` out: the only place that names every step."""

@@ -1,0 +1,138 @@
+"""The content of `findings.json`, from the answers of one case. No names and no times."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medmtl.answers import Answers
+from medmtl.bundle.bundle import Bundle
+from medmtl.findings.components import touches_edge
+from medmtl.findings.formula import evaluate
+from medmtl.pipeline.checks import run_checks, trust
+from medmtl.task import Kind, Label, Task
+from medmtl.tasks import collect_views
+from medmtl.volume import Volume
+
+SCHEMA = "medmtl-findings/1"
+
+
+def build_findings(
+    case: str,
+    bundle: Bundle,
+    channels: tuple[Volume, ...],
+    answers: Answers,
+    context: Mapping[str, Any],
+) -> dict[str, Any]:
+    """`findings.json` as plain values.
+
+    Args:
+        case: its name.
+        bundle: the model.
+        channels: the input volumes.
+        answers: what was found.
+        context: `engine` (what ran), `asked` (names of tasks), `warnings` (Notice), `allowed` (codes).
+    """
+    views = {name: view(answers) for name, view in collect_views().items()}
+    asked, warnings, allowed = context["asked"], list(context["warnings"]), list(context["allowed"])
+    reported = {name: value if _belongs(name, asked) else None for name, value in views.items()}
+    reported["organs"] = [row for row in reported.get("organs") or () if row["task"] in asked]
+    checks = run_checks(answers, reported.get("lesions"))
+    return {
+        "schema": SCHEMA,
+        "case": case,
+        "research_use_only": True,
+        "model": _model(bundle),
+        "engine": context["engine"],
+        "input": _input(channels),
+        "tasks": {task.name: _task(task, answers, bundle) for task in answers.tasks if task.name in asked},
+        **reported,
+        "checks": checks,
+        "trust": trust(checks, answers, warnings, allowed),
+        "warnings": [{"code": str(notice.code), "text": notice.text} for notice in warnings],
+        "allowed": allowed,
+    }
+
+
+def _belongs(view_name: str, asked: tuple[str, ...]) -> bool:
+    return view_name in asked or view_name == "organs"
+
+
+def _model(bundle: Bundle) -> dict[str, Any]:
+    keys = ("name", "title", "version", "sha256", "licence", "non_commercial", "synthetic", "citation")
+    return {key: getattr(bundle, key) for key in keys}
+
+
+def _input(channels: tuple[Volume, ...]) -> dict[str, Any]:
+    first = channels[0]
+    body: dict[str, Any] = {
+        "sha256": [volume.content_hash for volume in channels],
+        "modality": first.modality,
+        "shape": list(first.grid.shape),
+        "spacing_mm": [round(value, 5) for value in first.grid.spacing],
+        "affine_lps": first.grid.affine.tolist(),
+    }
+    if first.dicom is not None:
+        body["series_uids"] = [volume.dicom.series_uid for volume in channels if volume.dicom is not None]
+    return body
+
+
+def _task(task: Task, answers: Answers, bundle: Bundle) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "kind": str(task.kind),
+        "title": _titles(task),
+        "labels": [
+            {"name": label.name, "value": label.value, "title": _titles(label), "color": label.color}
+            for label in task.labels
+        ],
+        "values": _voxel_values(task, answers) if task.is_voxel else _case_values(task, answers),
+    }
+    body["derived"] = [
+        {"name": d.name, "title": _titles(d), "unit": d.unit, "value": _derived(task, d.formula, answers, bundle)}
+        for d in task.derived
+    ]
+    return body
+
+
+def _titles(item: Any) -> dict[str, str]:
+    return {"en": item.title("en"), "zh": item.title("zh")}
+
+
+def _voxel_values(task: Task, answers: Answers) -> dict[str, Any]:
+    values = {}
+    for label in task.labels:
+        mask = answers.mask(task, label.name)
+        voxels = int(np.count_nonzero(mask))
+        mean = round(float(answers.image[mask].mean(dtype=np.float64)), 3) if voxels else None
+        values[label.name] = {
+            "ml": round(voxels * answers.grid.voxel_ml, 4),
+            "voxels": voxels,
+            "truncated": touches_edge(mask, answers.cut_axes),
+            "mean": mean,
+        }
+    return values
+
+
+def _case_values(task: Task, answers: Answers) -> dict[str, Any]:
+    found = answers.case[task.name]
+    if task.kind is Kind.REGRESSION:
+        return {"value": round(float(found[0]), 4), "unit": task.unit}
+    probabilities = {label.name: round(float(p), 4) for label, p in zip(task.labels, found, strict=True)}
+    if task.kind is Kind.MULTILABEL:
+        return {"probabilities": probabilities, "present": [name for name, p in probabilities.items() if p >= 0.5]}
+    best: Label = task.labels[int(found.argmax())]
+    return {
+        "class": best.name,
+        "probabilities": probabilities,
+        "calibrated": task.name in answers.calibrated,
+        "prediction_set": None,
+    }
+
+
+def _derived(task: Task, formula: str, answers: Answers, bundle: Bundle) -> float | None:
+    # a structure of a task that was not asked has no volume, and what reads it no value
+    known: dict[str, float | None] = {f"{t.name}.{label.name}": None for t in bundle.tasks for label in t.labels}
+    known |= answers.ml
+    known |= {label.name: answers.ml.get(f"{task.name}.{label.name}") for label in task.labels}
+    value = evaluate(formula, known)
+    return None if value is None else round(value, 3)

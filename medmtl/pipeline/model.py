@@ -1,0 +1,25 @@
+"""`Model`: a bundle with its network in memory."""
+
+from dataclasses import dataclass
+
+from medmtl.bundle.bundle import Bundle
+from medmtl.bundle.weights import load_networks
+from medmtl.inference.engine import Engine, TorchEngine, choose_device
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A bundle, and the engine that runs it."""
+
+    bundle: Bundle
+    engine: Engine
+
+
+def load_model(bundle: Bundle, device: str) -> Model:
+    """The bundle's weights on `device` ("auto", "cpu", "cuda").
+
+    Raises:
+        BundleError: weights that do not fit.
+        UsageError: `no-device`.
+    """
+    return Model(bundle=bundle, engine=TorchEngine(load_networks(bundle), choose_device(device)))

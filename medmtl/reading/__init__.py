@@ -1,0 +1,1 @@
+"""Files to volumes: NIfTI, DICOM folders and zips. Geometry is never guessed."""

@@ -1,0 +1,25 @@
+"""`diagnosis`: the class, its probabilities, and what the truth of the training rested on."""
+
+from typing import Any
+
+from medmtl.answers import Answers
+from medmtl.task import Kind
+
+NAME = "diagnosis"
+
+
+def view(answers: Answers) -> dict[str, Any] | None:
+    """The most probable class with every class's probability."""
+    task = answers.task(NAME)
+    if task is None or task.kind not in (Kind.CLASSIFICATION, Kind.ORDINAL) or NAME not in answers.case:
+        return None
+    probabilities = answers.case[NAME]
+    best = task.labels[int(probabilities.argmax())]
+    return {
+        "class": best.name,
+        "title": {"en": best.title("en"), "zh": best.title("zh")},
+        "probabilities": {label.name: round(float(p), 4) for label, p in zip(task.labels, probabilities, strict=True)},
+        "calibrated": NAME in answers.calibrated,
+        "prediction_set": None,
+        "basis": task.basis,
+    }

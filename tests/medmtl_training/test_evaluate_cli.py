@@ -1,0 +1,77 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from medmtl.errors import Code, MedmtlError, UsageError
+from medmtl_training.cases import Dataset
+from medmtl_training.evaluate_cli import evaluate, evaluate_command, parse_folds
+
+
+def test_folds_of_text() -> None:
+    assert parse_folds("all") is None
+    assert parse_folds("0,2") == {0, 2}
+    assert parse_folds("0-2, 4") == {0, 1, 2, 4}
+    with pytest.raises(UsageError):
+        parse_folds("first")
+
+
+def test_flat_predictions_against_others(toy: Path, tmp_path: Path, nifti_writer: Callable[..., Path]) -> None:
+    for path in (toy / "organs").iterdir():
+        array = np.asarray(nib.load(path).dataobj, dtype=np.uint8)
+        nifti_writer(tmp_path / "other" / path.name, np.roll(array, 4, axis=0))
+    arguments = [str(toy / "organs"), str(toy), "--task", "organs", "--against", str(tmp_path / "other")]
+    arguments += ["-o", str(tmp_path / "out"), "--folds", "0-1", "--by", "sex"]
+    result = CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "organs.body: Dice 1.000 (1.000 to 1.000), n 8" in result.output
+    assert "organs.body: dice differs by 0.250 (0.250 to 0.250): better" in result.output
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["comparison"]["tasks"]["organs"]["labels"]["body"]["dice"]["verdict"] == "better"
+    assert set(metrics["subgroups"]) == {"sex"}
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Against the other predictions" in page
+    first = (tmp_path / "out" / "metrics.json").read_bytes()
+    with pytest.raises(MedmtlError, match="--overwrite"):
+        CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+    CliRunner().invoke(evaluate, [*arguments, "--overwrite"], catch_exceptions=False)
+    assert (tmp_path / "out" / "metrics.json").read_bytes() == first
+
+
+def test_missing_cases_of_asked_folds_are_an_exit_code(toy: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    (flat / "c00.nii.gz").write_bytes((toy / "organs" / "c00.nii.gz").read_bytes())
+    arguments = [str(flat), str(toy), "--task", "organs", "--quiet"]
+    all_cases = CliRunner().invoke(evaluate, [*arguments, "-o", str(tmp_path / "a")], catch_exceptions=False)
+    fold = CliRunner().invoke(evaluate, [*arguments, "-o", str(tmp_path / "b"), "--folds", "0"], catch_exceptions=False)
+    assert (all_cases.exit_code, fold.exit_code) == (0, 1)
+    assert "3 cases have no prediction" in fold.output
+    with pytest.raises(UsageError, match="chosen cases"):
+        CliRunner().invoke(evaluate, [*arguments, "-o", str(tmp_path / "c"), "--folds", "1"], catch_exceptions=False)
+
+
+def test_a_model_is_answered_by_the_seam(toy: Path, tmp_path: Path) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def predict_heldout(model: str, dataset: Dataset, out: Path) -> Path:
+        asked.append((model, len(dataset.cases)))
+        out.mkdir(parents=True)
+        for case in dataset.cases:
+            (out / f"{case.name}.nii.gz").write_bytes(case.voxel_labels["organs"].read_bytes())
+        return out
+
+    command = evaluate_command(predict_heldout)
+    arguments = ["some-model", str(toy), "--task", "organs", "--folds", "2", "--json", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(command, [*arguments, "--quiet"], catch_exceptions=False)
+    assert asked == [("some-model", 4)]
+    found = json.loads(result.stdout)
+    assert found["tasks"]["organs"]["labels"]["body"]["dice"]["n"] == 4
+    assert "rows" not in found
+    with pytest.raises(UsageError) as caught:
+        CliRunner().invoke(evaluate, [*arguments, "--overwrite"], catch_exceptions=False)
+    assert caught.value.code == Code.NOT_FOUND

@@ -1,0 +1,52 @@
+"""Answers for the cases of a data set, each by a network that was not trained on it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from medmtl.bundle.bundle import Bundle
+from medmtl.bundle.catalogue import find_bundle
+from medmtl.errors import Code, TrainingError
+from medmtl.pipeline.batch import BatchOptions, Models, run_batch
+from medmtl.reading.any_volume import CaseInput, InputKind
+from medmtl_training.cases import Dataset
+from medmtl_training.evaluation.provenance import Member, image_hashes, unseen_members
+from medmtl_training.publish import only_network
+
+_FORMATS = frozenset({"nii", "json", "csv"})
+
+
+def predict_heldout(model: str, dataset: Dataset, out: Path) -> Path:
+    """Writes answers to `out` as `medmtl predict` does and returns it.
+
+    Where several networks of an ensemble did not see a case, all of these answer it together.
+
+    Raises:
+        DatasetError: `seen-in-training`: no network of the model may answer a case.
+        TrainingError: a case that is in the data set cannot be answered.
+    """
+    return answer_unseen(find_bundle(model), dataset, out)
+
+
+def answer_unseen(bundle: Bundle, dataset: Dataset, out: Path) -> Path:
+    """As `predict_heldout`, for a bundle in hand."""
+    rows: list[dict[str, Any]] = list(bundle.training["networks"])
+    members = [Member(name=row["weights"], seen=frozenset(row["images_sha256"])) for row in rows]
+    allowed = unseen_members({case.name: image_hashes(case) for case in dataset.cases}, members)
+    groups: dict[tuple[str, ...], list[CaseInput]] = {}
+    for case in dataset.cases:
+        given = CaseInput(name=case.name, kind=InputKind.NIFTI, paths=case.images, source=case.images[0])
+        groups.setdefault(allowed[case.name], []).append(given)
+    for names, cases in sorted(groups.items()):
+        part = only_network(bundle, names[0])
+        for name in names[1:]:
+            part = replace(part, weights=(*part.weights, *only_network(bundle, name).weights))
+        for outcome in run_batch(tuple(cases), Models(part, "auto"), BatchOptions(formats=_FORMATS), out, _silent):
+            if outcome.error is not None:
+                what = f"case {outcome.line.case} cannot be answered: {outcome.error.what}"
+                raise TrainingError(Code.UNREADABLE, what, outcome.error.todo)
+    return out
+
+
+def _silent(case: CaseInput) -> None:
+    return None
