@@ -204,7 +204,7 @@ def _task(name: str, body: Any) -> Task:
     if kind is Kind.SEGMENTATION and [label.value for label in labels] != list(range(1, len(labels) + 1)):
         raise _bad(f"task {name} numbers its labels {[label.value for label in labels]}, not 1, 2, 3 ...")
     derived = tuple(
-        Derived(name=d["name"], unit=d.get("unit", ""), formula=d["formula"], titles=_titles(d.get("title")))
+        Derived(name=d["name"], unit=d.get("unit", ""), formula=str(d["formula"]), titles=_titles(d.get("title")))
         for d in body.get("derived", [])
     )
     return Task(

@@ -19,6 +19,7 @@ from medmtl.volume import Volume
 SCHEMA = "medmtl-view/1"
 MAX_FIELD_VALUES = 400_000_000
 """Probabilities beyond which contours are drawn from the label map alone."""
+_BODY_HU = -300
 _LEVEL = 128  # contour level of a field
 _PRESETS = {
     "CT": (("soft_tissue", 400, 40), ("lung", 1500, -550), ("bone", 1800, 400), ("brain", 80, 40)),
@@ -60,6 +61,7 @@ def write_view(folder: Path, volume: Volume, result: CaseResult | None) -> None:
         "slope": slope,
         "intercept": intercept,
         "windows": _windows(volume),
+        "focus": _focus(volume, turn),
         "slice_axis": slice_axis,
         "slice_counts_down": turn.flipped[slice_axis],
         "maps": drawn.maps,
@@ -180,7 +182,7 @@ def _lesions(result: CaseResult, turn: AxisTurn, grid: Grid) -> list[dict[str, A
     rows = []
     for item in found["items"]:
         centre = np.asarray(item["centroid_lps_mm"], dtype=np.float64)
-        nearest = where[np.linalg.norm(grid.to_lps(where) - centre, axis=1).argmin()]
+        nearest = where[np.linalg.norm(grid.to_lps(where.astype(np.float64)) - centre, axis=1).argmin()]
         piece = pieces == pieces[tuple(nearest)]
         low, high = _box(piece)
         rows.append({"id": item["id"], "jump": nearest.tolist(), "low": low.tolist(), "high": (high - 1).tolist()})
@@ -205,6 +207,22 @@ def _box(mask: Mask) -> tuple[Any, Any]:
     return np.array(low), np.array(high)
 
 
+def _focus(volume: Volume, turn: AxisTurn) -> dict[str, list[int]]:
+    """The box a study opens at: the body without table and air in CT, without empty borders elsewhere."""
+    array = turn.apply(volume.array)
+    steps = [max(1, count // 96) for count in array.shape]
+    coarse = array[:: steps[0], :: steps[1], :: steps[2]]
+    if volume.modality == "CT":
+        pieces, count = components(coarse > _BODY_HU)
+        held = pieces == 1 if count else pieces == 0
+    else:
+        held = coarse > coarse.min()
+    low, high = _box(held) if held.any() else (np.zeros(3, dtype=int), np.array(coarse.shape))
+    last = np.array(array.shape) - 1
+    ends = np.minimum(high * np.array(steps), last)
+    return {"low": (low * np.array(steps)).tolist(), "high": ends.tolist()}
+
+
 def _stored(array: VoxelArray) -> tuple[VoxelArray, float, float]:
     """The values as int16 with slope and intercept; whole numbers that fit are kept as they are."""
     if array.dtype == np.int16:
@@ -223,8 +241,10 @@ def _windows(volume: Volume) -> list[dict[str, Any]]:
         return [{"name": name, "width": width, "level": level} for name, width, level in _PRESETS[volume.modality]]
     values = volume.array.reshape(-1)
     sample = values[:: max(1, values.size // 500_000)]
+    held = sample[sample > sample.min()]  # zeros around a turned or cut image say nothing of its greys
+    sample = held if held.size else sample
     rows = []
-    for name, tails in (("standard", (2.0, 99.5)), ("high_contrast", (25.0, 97.0)), ("full", (0.0, 100.0))):
+    for name, tails in (("standard", (1.0, 99.5)), ("high_contrast", (20.0, 98.0)), ("full", (0.0, 100.0))):
         low, high = (float(value) for value in np.percentile(sample, tails))
         rows.append({"name": name, "width": round(max(high - low, 1e-3), 3), "level": round((low + high) / 2, 3)})
     return rows
@@ -240,4 +260,3 @@ def _raw(path: Path, array: VoxelArray) -> None:
 def _packed(path: Path, array: VoxelArray) -> None:
     with path.open("wb") as stream, gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1, mtime=0) as packed:
         packed.write(array.tobytes(order="F"))
-

@@ -10,9 +10,9 @@ LOOPBACK = ("127.0.0.1", "localhost")
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
-@click.option("--host", default=LOOPBACK[0], show_default=True, help="Loopback only, until sign-in and TLS are set up.")
+@click.option("--host", default=LOOPBACK[0], show_default=True, help="Loopback only.")
 @click.option("--workspace", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-              help="Where studies and results are kept. Default: medmtl/workspace in the user's data folder.")  # fmt: skip
+              help="Studies and results. Default: medmtl/workspace in the user's data folder.")  # fmt: skip
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 def app(port: int, host: str, workspace: Path | None, no_browser: bool) -> None:
     """Open the viewer: drop a study in, read lesions, organs and diagnosis on one page. Research use only."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medmtl.outputs.numbers import amount, percent
-from medmtl.outputs.sentences import LANGUAGES, RESEARCH_USE, report_sentences, title_of
+from medmtl.outputs.sentences import LANGUAGES, RESEARCH_USE, inside_sentence, report_sentences, title_of
 from medmtl_app.workspace import Study, StudyState
 
 
@@ -110,7 +110,7 @@ def _lesions(findings: Mapping[str, Any]) -> dict[str, Any] | None:
     totals = found["totals"]
     rows = []
     for item in found["items"]:
-        held = [(name, ml) for name, ml in item["ml_by_label"].items() if ml > 0.0]
+        held = sorted(((n, ml) for n, ml in item["ml_by_label"].items() if ml > 0.0), key=lambda one: -one[1])
         rows.append(
             {
                 "id": item["id"],
@@ -118,12 +118,14 @@ def _lesions(findings: Mapping[str, Any]) -> dict[str, Any] | None:
                 "long": amount(item["long_axis_mm"], "mm"),
                 "short": amount(item["short_axis_mm"], "mm"),
                 "confidence": None if item["confidence"] is None else percent(item["confidence"]),
-                "host": _titles(findings, item["host"]) if item["host"] else None,
                 "parts": [{"title": _titles(findings, f"lesions.{n}"), "amount": amount(ml, "mL")} for n, ml in held],
             }
         )
     share = None if totals["percent_of_host"] is None else amount(totals["percent_of_host"], "%")
-    host = _titles(findings, totals["host"]) if totals["host"] else None
+    host = None
+    if totals["host"]:
+        titles = _titles(findings, totals["host"])
+        host = {language: inside_sentence(title, language) for language, title in titles.items()}
     return {"count": totals["count"], "amount": amount(totals["ml"], "mL"), "share": share, "host": host, "items": rows}
 
 

@@ -101,15 +101,15 @@ def read_bundle(folder: Path) -> Bundle:
             tasks=tasks_from_mapping(body["tasks"]),
             plan=plan_from_mapping(body["plan"]),
             weights=weights,
-            calibration=body.get("calibration") or {},
-            training=body["training"],
+            calibration={name: dict(row) for name, row in (body.get("calibration") or {}).items()},
+            training=dict(body["training"]),
             reference=yaml.safe_load((folder / "reference.json").read_text(encoding="utf-8")),
             non_commercial=bool(body["non_commercial"]),
             synthetic=bool(body["synthetic"]),
             limits=tuple(body.get("limits") or ()),
             **{key: str(body[key]) for key in _TEXTS},
         )
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"bundle.yaml cannot be read ({type(error).__name__})"
         raise BundleError(Code.BUNDLE_DAMAGED, what, "install the model again") from None
     except MedmtlError as error:

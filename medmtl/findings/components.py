@@ -3,7 +3,7 @@
 import cc3d
 import numpy as np
 
-from medmtl.shapes import LabelMap, Mask, VoxelArray
+from medmtl.shapes import Mask, VoxelArray
 
 
 def components(mask: Mask, minimum_voxels: int = 1) -> tuple[VoxelArray, int]:
@@ -20,9 +20,9 @@ def components(mask: Mask, minimum_voxels: int = 1) -> tuple[VoxelArray, int]:
     return lookup[found], len(kept)
 
 
-def keep_largest(labels: LabelMap) -> LabelMap:
-    """The label map with only the largest connected piece of all labels together."""
-    pieces, count = components(labels > 0)
+def keep_largest(labels: VoxelArray) -> VoxelArray:
+    """Only the largest connected piece of all labels together, of a label map or of masks `(label, i, j, k)`."""
+    pieces, count = components(labels > 0 if labels.ndim == 3 else labels.any(axis=0))
     return labels if count < 2 else np.where(pieces == 1, labels, 0).astype(labels.dtype)
 
 

@@ -15,6 +15,8 @@ _OPERATIONS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
 }
 
+_LONGEST = 500
+
 
 def names_of(formula: str) -> frozenset[str]:
     """The names a formula reads: `label` or `task.label`.
@@ -57,15 +59,20 @@ def evaluate(formula: str, values: Mapping[str, float | None]) -> float | None:
 
 
 def _parse(formula: str) -> ast.expr:
+    if len(formula) > _LONGEST:  # thousands of brackets exhaust the parser's stack
+        raise _bad(f"{formula[:20]} ...", f"it is longer than {_LONGEST} characters")
     try:
         return ast.parse(formula, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last three: null bytes, thousands of brackets
+    except (SyntaxError, ValueError):  # a null byte is a ValueError
         raise _bad(formula, "it is not arithmetic") from None
 
 
 def _walk(node: ast.expr, lookup: Callable[[str], float]) -> float:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        return float(node.value)
+        try:
+            return float(node.value)
+        except OverflowError:
+            raise _bad(f"{str(node.value)[:20]} ...", "the number is too large") from None
     if isinstance(node, ast.Name):
         return lookup(node.id)
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

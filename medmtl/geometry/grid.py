@@ -39,8 +39,9 @@ class Grid:
 
     @cached_property
     def voxel_ml(self) -> float:
-        """Volume of one voxel in mL: the determinant, so right for sheared grids too."""
-        return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)
+        """Volume of one voxel in mL: the triple product of its edges, so right for sheared grids too."""
+        i, j, k = self.affine[:3, :3].T
+        return float(abs(np.cross(i, j) @ k) / 1000.0)
 
     @cached_property
     def shear_deg(self) -> float:

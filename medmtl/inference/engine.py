@@ -19,7 +19,7 @@ class WindowAnswer:
 
     Attributes:
         dense: voxel task to probabilities `(output, i, j, k)`.
-        sums: `(network, map, column)` float64 to be added over windows, None where no case-level task was asked.
+        sums: `(map, column)` float64 to be added over windows, None where no case-level task was asked.
         peak: highest probability of any structure at the coarse level, 0 without sums.
     """
 
@@ -29,16 +29,29 @@ class WindowAnswer:
 
 
 class Engine(Protocol):
-    """Runs one network on windows; the same input gives the same bytes."""
+    """Runs the networks of one model on windows; the same input gives the same bytes.
+
+    Attributes:
+        networks: how many there are, one or an ensemble.
+    """
+
+    networks: int
 
     def describe(self) -> dict[str, Any]:
         """Name, version, device and precision, for every result."""
 
-    def run(self, image: ImageArray, weight: ImageArray, asked: Collection[str]) -> WindowAnswer:
-        """Answers for a window `(channel, i, j, k)`; `weight` `(i, j, k)`: each voxel's share in case-level tasks."""
+    def run(self, image: ImageArray, weight: ImageArray, asked: Collection[str], network: int) -> WindowAnswer:
+        """Answers of one network for a window.
 
-    def case(self, sums: FloatArray, voxel_ml: float, asked: Collection[str]) -> dict[str, FloatArray]:
-        """Logits of the asked case-level tasks from the sums of all windows."""
+        Args:
+            image: `(channel, i, j, k)`.
+            weight: `(i, j, k)` share of each voxel for case-level tasks.
+            asked: names of tasks.
+            network: which one, from 0.
+        """
+
+    def case(self, sums: Mapping[int, FloatArray], voxel_ml: float, asked: Collection[str]) -> dict[str, FloatArray]:
+        """Logits of the asked case-level tasks from each network's sums over windows, averaged over networks."""
 
 
 class TorchEngine:
@@ -53,6 +66,7 @@ class TorchEngine:
     def __init__(self, nets: list[MultiTaskNet], device: str, precision: str = "float32") -> None:
         self.device = torch.device(device)
         self.nets = [net.to(self.device).eval() for net in nets]
+        self.networks = len(nets)
         self.dtype = autocast_dtype(self.device) if precision == "autocast" else torch.float32
 
     def describe(self) -> dict[str, Any]:
@@ -61,34 +75,30 @@ class TorchEngine:
         return {"name": "torch", "version": torch.__version__, "device": self.device.type, "precision": precision}
 
     @torch.inference_mode()
-    def run(self, image: ImageArray, weight: ImageArray, asked: Collection[str]) -> WindowAnswer:
-        """Answers for one window."""
+    def run(self, image: ImageArray, weight: ImageArray, asked: Collection[str], network: int) -> WindowAnswer:
+        """Answers of one network for a window."""
+        net = self.nets[network]
         x = torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device)
         w = torch.from_numpy(np.ascontiguousarray(weight))[None, None].to(self.device)
-        dense: dict[str, Any] = {}
-        sums, peak = [], 0.0
-        for net in self.nets:
-            enabled = self.dtype is not torch.float32
-            with torch.autocast(self.device.type, self.dtype if enabled else torch.bfloat16, enabled=enabled):
-                out = net(x, w, asked)
-            for name, logits in out.dense.items():
-                share = probabilities(logits, net.heads[name])[0] / len(self.nets)
-                dense[name] = dense[name] + share if name in dense else share
-            if out.sums is not None and out.peak is not None:
-                sums.append(out.sums[0].double().cpu().numpy())
-                peak = max(peak, float(out.peak[0]))
-        answers = {name: share.cpu().numpy() for name, share in dense.items()}
-        return WindowAnswer(dense=answers, sums=np.stack(sums) if sums else None, peak=peak)
+        enabled = self.dtype is not torch.float32
+        with torch.autocast(self.device.type, self.dtype if enabled else torch.bfloat16, enabled=enabled):
+            out = net(x, w, asked)
+        dense = {
+            name: probabilities(logits, net.heads[name])[0].cpu().numpy() for name, logits in out.dense.items()
+        }
+        if out.sums is None or out.peak is None:
+            return WindowAnswer(dense=dense, sums=None, peak=0.0)
+        return WindowAnswer(dense=dense, sums=out.sums[0].double().cpu().numpy(), peak=float(out.peak[0]))
 
     @torch.inference_mode()
-    def case(self, sums: FloatArray, voxel_ml: float, asked: Collection[str]) -> dict[str, FloatArray]:
-        """Logits of the asked case-level tasks, averaged over the ensemble."""
+    def case(self, sums: Mapping[int, FloatArray], voxel_ml: float, asked: Collection[str]) -> dict[str, FloatArray]:
+        """Logits of the asked case-level tasks, averaged over the networks that have sums."""
         found: dict[str, Any] = {}
         ml = torch.tensor([voxel_ml], dtype=torch.float32, device=self.device)
-        for net, row in zip(self.nets, sums, strict=True):
+        for network, row in sums.items():
             pooled = torch.from_numpy(row).float()[None].to(self.device)
-            for name, logits in net.case_logits(pooled, ml, asked).items():
-                found[name] = found.get(name, 0.0) + logits[0].double().cpu().numpy() / len(self.nets)
+            for name, logits in self.nets[network].case_logits(pooled, ml, asked).items():
+                found[name] = found.get(name, 0.0) + logits[0].double().cpu().numpy() / len(sums)
         return found
 
 

@@ -1,6 +1,6 @@
 """A prepared case to probabilities on the working grid: windows blended, every answer from one encoder pass."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -13,7 +13,7 @@ from medmtl.preparation.prepare import Prepared
 from medmtl.shapes import FloatArray, ImageArray, ProbabilityArray
 from medmtl.task import Kind, Task
 
-_SEEN = 0.05  # a window where nothing reaches this probability is not run again mirrored
+_SEEN = 0.05  # a window where nothing reaches this probability is not run again, mirrored or by further networks
 Progress = Callable[[int, int], None]
 
 
@@ -50,8 +50,8 @@ def predict(
 ) -> Prediction:
     """Answers of `engine` to `tasks` for one case.
 
-    Windows overlap and are blended with Gaussian weights. Mirrored passes are averaged in where the plan declares
-    them and the plain pass has seen anything.
+    Windows overlap and are blended with Gaussian weights. The first network looks at every window; the ensemble's
+    further networks, and mirrored passes where the plan declares them, are averaged in where it has seen anything.
     """
     run = _Run(prepared, plan, engine, tasks)
     for done, start in enumerate(run.starts, start=1):
@@ -76,7 +76,10 @@ class _Run:
             self.total[self._box(start)] += self.weight
         self.inside = np.pad(np.ones(prepared.grid.shape, dtype=np.float32), self.margins)
         self.dense = {t.name: np.zeros((t.outputs, *shape), dtype=np.float32) for t in tasks if t.is_voxel}
-        self.sums: FloatArray | None = None
+        self.seen: dict[int, FloatArray] = {}
+        self.rest: dict[int, FloatArray] = {}
+        passes = [(network, axes) for network in range(engine.networks) for axes in [(), *_mirrors(plan.mirror)]]
+        self.further = passes[1:]
         self.exclusive = {task.name: task.kind is Kind.SEGMENTATION for task in tasks}
 
     def window(self, start: tuple[int, int, int]) -> None:
@@ -85,37 +88,43 @@ class _Run:
         share = self.weight / self.total[box]
         image: ImageArray = self.image[(slice(None), *box)]
         weight: ImageArray = np.asarray(share * self.inside[box], dtype=np.float32)
-        plain = self.engine.run(image, weight, self.asked)
-        # Each answer decides for itself whether mirrored passes count, so that none depends on what else was asked.
+        plain = self.engine.run(image, weight, self.asked, 0)
+        # Each answer decides for itself whether further passes count, so that none depends on what else was asked.
         seen = {name: float(p[int(self.exclusive[name]) :].max(initial=0.0)) > _SEEN for name, p in plain.dense.items()}
         seen_case = plain.sums is not None and plain.peak > _SEEN
         dense = {name: [p] for name, p in plain.dense.items()}
-        sums = [] if plain.sums is None else [plain.sums]
-        for axes in _mirrors(self.plan.mirror) if seen_case or any(seen.values()) else ():
+        sums = {0: [plain.sums]}
+        for network, axes in self.further if seen_case or any(seen.values()) else ():
             flip = tuple(axis + 1 for axis in axes)
-            answer = self.engine.run(np.flip(image, flip), np.flip(weight, axes), self.asked)
+            answer = self.engine.run(np.flip(image, flip), np.flip(weight, axes), self.asked, network)
+            sums.setdefault(network, []).append(answer.sums)
             for name, p in answer.dense.items():
                 if seen[name]:
                     dense[name].append(np.flip(p, flip))
-            if seen_case and answer.sums is not None:
-                sums.append(answer.sums)
         for name, found in self.dense.items():
             found[(slice(None), *box)] += sum(dense[name]) * (share / len(dense[name]))
-        if sums:
-            mean = np.mean(sums, axis=0)
-            self.sums = mean if self.sums is None else self.sums + mean
+        if plain.sums is not None:
+            # The case is read where something is; the rest of the field of view counts only if nothing is anywhere.
+            _add(self.seen if seen_case else self.rest, sums)
 
     def finish(self) -> Prediction:
         """Everything that was added up, without the padding."""
         crop = tuple(slice(before, size - after) for (before, after), size in zip(
             self.margins, self.image.shape[1:], strict=True))  # fmt: skip
         dense = {name: found[(slice(None), *crop)] for name, found in self.dense.items()}
-        case = {} if self.sums is None else self.engine.case(self.sums, self.voxel_ml, self.asked)
+        sums = self.seen or self.rest
+        case = self.engine.case(sums, self.voxel_ml, self.asked) if sums else {}
         return Prediction(dense=dense, case=case)
 
     def _box(self, start: tuple[int, int, int]) -> tuple[slice, slice, slice]:
         i, j, k = (slice(first, first + size) for first, size in zip(start, self.plan.patch, strict=True))
         return (i, j, k)
+
+
+def _add(total: dict[int, FloatArray], found: Mapping[int, Sequence[FloatArray | None]]) -> None:
+    for network, passes in found.items():
+        mean = np.mean([row for row in passes if row is not None], axis=0)
+        total[network] = total[network] + mean if network in total else mean
 
 
 def _mirrors(axes: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -66,7 +66,7 @@ def _model(bundle: Bundle) -> dict[str, Any]:
 def _input(channels: tuple[Volume, ...]) -> dict[str, Any]:
     first = channels[0]
     body: dict[str, Any] = {
-        "sha256": [volume.content_hash for volume in channels],
+        "sha256": "-".join(volume.content_hash for volume in channels),
         "modality": first.modality,
         "shape": list(first.grid.shape),
         "spacing_mm": [round(value, 5) for value in first.grid.spacing],

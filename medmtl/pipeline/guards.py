@@ -1,16 +1,19 @@
 """Whether a model may answer for a study: modality, geometry, field of view."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 
 from medmtl.bundle.bundle import Bundle
 from medmtl.errors import Code, GuardError, Notice
+from medmtl.shapes import FloatArray
 from medmtl.volume import Volume
 
 PASSABLE = (Code.MODALITY_MISMATCH, Code.FIELD_OF_VIEW)
-_SPACING_FACTOR = 1.6
-_EXTENT_FACTOR = 1.35
+# How far beyond the training's range is still in it: pixels may be much finer, since images are resampled.
+_FINER, _COARSER = 4.0, 1.5
+_SMALLER, _LARGER = 2.0, 1.5
 
 
 def check_guards(volume: Volume, bundle: Bundle, allowed: Collection[str]) -> tuple[Notice, ...]:
@@ -37,14 +40,17 @@ def _faults(volume: Volume, bundle: Bundle) -> list[tuple[Code, str]]:
     if volume.modality is not None and volume.modality != bundle.modality:
         what = f"the study is {volume.modality}, the model {bundle.name} reads {bundle.modality}"
         faults.append((Code.MODALITY_MISMATCH, what))
-    spacing = np.sort(volume.grid.spacing)
+    if text := _far_from(np.sort(volume.grid.spacing), bundle.reference["spacing_mm"], _FINER, _COARSER):
+        faults.append((Code.FIELD_OF_VIEW, f"its spacing of {text} mm is far from the model {bundle.name}'s training"))
     extent = np.sort(np.asarray(volume.grid.shape) * np.asarray(volume.grid.spacing))
-    reference = bundle.reference
-    for name, values, factor in (("spacing", spacing, _SPACING_FACTOR), ("extent", extent, _EXTENT_FACTOR)):
-        low, high = (np.asarray(reference[f"{name}_mm"][end]) for end in ("lowest", "highest"))
-        if (values < low / factor).any() or (values > high * factor).any():
-            shown = " x ".join(f"{value:.1f}" for value in values)
-            what = f"its {name} of {shown} mm lies far from what the model {bundle.name} was trained on"
-            faults.append((Code.FIELD_OF_VIEW, what))
-            break
+    if text := _far_from(extent, bundle.reference["extent_mm"], _SMALLER, _LARGER):
+        faults.append((Code.FIELD_OF_VIEW, f"its extent of {text} mm is far from the model {bundle.name}'s training"))
     return faults
+
+
+def _far_from(values: FloatArray, known: Mapping[str, Any], below: float, above: float) -> str:
+    """The values in words where one lies beyond the known range, widened by these factors; else nothing."""
+    low, high = np.asarray(known["lowest"]) / below, np.asarray(known["highest"]) * above
+    if ((values >= low) & (values <= high)).all():
+        return ""
+    return " x ".join(f"{value:.1f}" for value in values)

@@ -18,7 +18,7 @@ def view(answers: Answers) -> dict[str, Any] | None:
     task = answers.task(NAME)
     if task is None or not task.is_voxel:
         return None
-    minimum = max(1, int(np.ceil(answers.minimum_lesion_ml / answers.grid.voxel_ml)))
+    minimum = max(1, int(np.ceil(answers.minimum_lesion_ml / answers.grid.voxel_ml - 1e-9)))
     pieces, count = components(answers.any_mask(task), minimum)
     host = answers.host_mask(task)
     items = [_item(answers, task, pieces == n, n, host) for n in range(1, count + 1)]

@@ -109,6 +109,7 @@ def _finish(
     held_out = tuple(case for case in data.cases if case.fold in folds)
     answers = answer_unseen(bundle, replace(data, cases=held_out), folder / "predictions")
     settings = ScoreSettings(
+        by=(*ScoreSettings().by, "fold"),
         baseline_columns=tuple(tuple(group) for group in config.model.get("baselines") or ()),
         same_patient=tuple(tuple(group) for group in config.model.get("same_patient") or ()),
     )

@@ -33,7 +33,7 @@ def model_card(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
         "",
         "| what | figure | n |",
         "|---|---|---|",
-        *_rows(metrics["tasks"]),
+        *figure_rows(metrics["tasks"]),
         "",
         "## Limits",
         "",
@@ -46,7 +46,8 @@ def _answers(bundle: Bundle) -> list[str]:
     return [f"{task.name} ({', '.join(label.name for label in task.labels) or task.kind})" for task in bundle.tasks]
 
 
-def _rows(tasks: Mapping[str, Any]) -> list[str]:
+def figure_rows(tasks: Mapping[str, Any]) -> list[str]:
+    """Rows of a Markdown table: figure with its interval, and n."""
     rows = []
     for task, summary in tasks.items():
         for name, label in summary.get("labels", {}).items():

@@ -70,7 +70,6 @@ def make_config(dataset: Dataset) -> Config:
         decoder_widths=_DECODER_WIDTHS[: levels - 1],
         coarse_level=max(1, min(2, levels - 2)),
         flips=flips,
-        mirror=flips[:2],
     )  # fmt: skip
     augmentation: dict[str, Any] = {}
     if stack:

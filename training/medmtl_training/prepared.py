@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medmtl.errors import Code, TrainingError
-from medmtl.shapes import ImageArray, LabelMap, Spacing
+from medmtl.shapes import ImageArray, LabelMap, Shape, Spacing
 from medmtl.task import Kind, Task
 
 IGNORED = 255
@@ -87,6 +87,12 @@ def read_prepared(folder: Path, name: str, tasks: tuple[Task, ...]) -> PreparedC
         box=box,
         filled=filled,
     )
+
+
+def read_shape(folder: Path, name: str) -> Shape:
+    """Voxels of the prepared case `name`, without reading them."""
+    i, j, k = np.load(folder / name / "image.npy", mmap_mode="r", allow_pickle=False).shape[1:]
+    return (int(i), int(j), int(k))
 
 
 def _foreground(labels: Mapping[str, LabelMap], tasks: tuple[Task, ...]) -> tuple[dict[str, Any], Any, int]:

@@ -18,13 +18,16 @@ from typing import Any
 import torch
 
 from medmtl.errors import Code, TrainingError
+from medmtl.inference.windows import window_starts
+from medmtl.shapes import Shape
+from medmtl_training.batches import BatchMaker
 from medmtl.preparation.plan import plan_to_mapping
 from medmtl_training.build import build_network
 from medmtl_training.cases import Case, Dataset
 from medmtl_training.journal import Journal
 from medmtl_training.loop import Hardware, Trainer
 from medmtl_training.planning import Config, write_config
-from medmtl_training.prepared import PreparedCase, read_prepared
+from medmtl_training.prepared import PreparedCase, read_prepared, read_shape
 from medmtl_training.preparing import prepare_case
 from medmtl_training.settings import settings_to_mapping
 
@@ -89,8 +92,10 @@ def train_run(request: RunRequest) -> list[TrainedNetwork]:
             todo = "give --max-time again"
             raise TrainingError(Code.CHECKPOINT_MISMATCH, "the run stopped before its number of steps was fixed", todo)
         left = request.max_seconds * _SHARE_FOR_TRAINING - (time.monotonic() - start)
+        held_out = [case for case in request.dataset.cases if case.fold in request.folds]
+        windows = sum(_windows(read_shape(request.folder / "prepared", case.name), request.config) for case in held_out)
         cases = [prepared[case.name] for case in parts[0][1]]
-        settings["steps"] = _steps_in(left / len(parts), request, cases)
+        settings["steps"] = _steps_in(left, request, cases, (len(parts), windows))
         _write_run(request.folder, settings)
     config = replace(request.config, settings=replace(request.config.settings, steps=int(settings["steps"])))
     write_config(request.folder / "plan.yaml", config)
@@ -119,10 +124,15 @@ def _trainer(request: RunRequest, config: Config) -> Trainer:
     return Trainer(net, dataset.tasks, config.plan, config.settings, request.hardware)
 
 
-def _steps_in(seconds: float, request: RunRequest, cases: list[PreparedCase]) -> int:
-    """Steps that fit into `seconds`, from a few timed ones of a network that is thrown away."""
-    from medmtl_training.batches import BatchMaker
+def _steps_in(seconds: float, request: RunRequest, cases: list[PreparedCase], work: tuple[int, int]) -> int:
+    """Steps of each network that fit into `seconds`, from a few timed ones of a network that is thrown away.
 
+    Args:
+        seconds: for all networks and their out-of-fold answers.
+        request: what is trained.
+        cases: of the first network.
+        work: number of networks, and of windows that are answered at the end.
+    """
     trainer = _trainer(request, request.config)
     maker = BatchMaker(cases, request.dataset.tasks, request.config.plan, request.config.settings)
     start = time.monotonic()
@@ -131,7 +141,19 @@ def _steps_in(seconds: float, request: RunRequest, cases: list[PreparedCase]) ->
             start = time.monotonic()
         trainer.step(maker.make(step))
     pace = (time.monotonic() - start) / _TIMED_STEPS
-    return max(1, int((seconds - pace * (_WARM_STEPS + _TIMED_STEPS)) / pace))
+    networks, windows = work
+    # a window costs a forward pass in float32, a step forward and backward of a batch at half that precision
+    answering = windows * pace / request.config.settings.batch
+    left = seconds - pace * (_WARM_STEPS + _TIMED_STEPS) - answering
+    return max(1, int(left / networks / pace))
+
+
+def _windows(shape: Shape, config: Config) -> int:
+    """Windows that one case takes at inference, mirrored passes counted."""
+    plan = config.plan
+    padded = tuple(max(size, extent) for size, extent in zip(shape, plan.patch, strict=True))
+    starts = window_starts((padded[0], padded[1], padded[2]), plan.patch, plan.overlap)
+    return int(len(starts) * 2 ** len(plan.mirror))
 
 
 def _parts(dataset: Dataset, folds: tuple[int, ...]) -> list[tuple[str, tuple[Case, ...]]]:

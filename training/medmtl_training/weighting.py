@@ -45,4 +45,4 @@ class UncertaintyWeights(nn.Module):
         """Task name to the factor its loss has now."""
         if not self.learned:
             return dict.fromkeys(self.log_variances, 1.0)
-        return {name: float(torch.exp(-s)) for name, s in self.log_variances.items()}
+        return {name: float(torch.exp(-s.detach())) for name, s in self.log_variances.items()}

@@ -52,9 +52,11 @@ export class Plane {
     return index;
   }
 
-  /** Left, top, right and bottom of the image in screen mm. */
-  bounds() {
-    const corners = [-0.5, this.nu - 0.5].flatMap((u) => [-0.5, this.nv - 0.5].map((v) => [this.a * u + this.b * v, this.c * v]));
+  /** Left, top, right and bottom of a box of voxels in screen mm. */
+  bounds({ low, high }) {
+    const down = this.flip ? [this.nv - 1 - high[this.v], this.nv - 1 - low[this.v]] : [low[this.v], high[this.v]];
+    const ends = [down[0] - 0.5, down[1] + 0.5];
+    const corners = [low[this.u] - 0.5, high[this.u] + 0.5].flatMap((u) => ends.map((v) => [this.a * u + this.b * v, this.c * v]));
     const xs = corners.map((corner) => corner[0]);
     const ys = corners.map((corner) => corner[1]);
     return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];

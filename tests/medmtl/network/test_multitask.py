@@ -31,7 +31,7 @@ def test_shapes(plan: Plan) -> None:
     }  # fmt: skip
     coarse = tuple(n // s for n, s in zip(plan.patch, plan.strides[1], strict=True))
     assert tuple(out.coarse["lesions"].shape) == (2, 3, *coarse)
-    logits = net.case_logits(out.sums, torch.tensor([0.1, 0.2]), ALL + ("age",))
+    logits = net.case_logits(out.sums, torch.tensor([0.1, 0.2]), (*ALL, "age"))
     assert {name: tuple(t.shape) for name, t in logits.items()} == {"diagnosis": (2, 2), "age": (2, 1)}
 
 

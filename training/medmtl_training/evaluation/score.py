@@ -98,7 +98,8 @@ def score(
     rows = []
     for case in dataset.cases:
         if case.name in names and case.name in predictions.cases:
-            columns = {SLICE_STEP: f"{slice_step_mm(image_geometry(case.images[0])[1]):.3g}", **case.columns}
+            step = f"{slice_step_mm(image_geometry(case.images[0])[1]):.3g}"
+            columns = {SLICE_STEP: step, "fold": str(case.fold), **case.columns}
             rows.append({**scorer.row(case, predictions), "columns": columns})
             progress(case.name)
     run = _Run(dataset=dataset, settings=settings, rows=rows)

@@ -1,0 +1,65 @@
+// The top bar, the line of keys below the image, and the list of all keys.
+import { h, icon } from "./dom.js";
+import { KEYS } from "./keys.js";
+
+export function header(app) {
+  const { t } = app;
+  return [
+    h("div", { class: "brand" }, icon("logo"), "medmtl"),
+    h("div", { class: "who" }, ...about(app)),
+    h("span", { class: "research" }, t("research_short")),
+    app.scene ? tools(app) : null,
+    app.scene ? presets(app) : null,
+    h("div", { class: "segments", role: "group", "aria-label": t("language") },
+      ...[["en", "EN"], ["zh", "中文"]].map(([code, text]) =>
+        h("button", { "aria-pressed": String(app.language === code), lang: code, onclick: () => app.setLanguage(code) }, text))),
+    app.open?.page?.findings
+      ? h("button", { class: "primary", "data-testid": "export", onclick: () => app.download() }, t("export"))
+      : null,
+  ];
+}
+
+function about(app) {
+  if (!app.open) return [];
+  const { study } = app.open;
+  const { summary } = study;
+  const date = (summary.date ?? "").replace(/^(\d{4})(\d{2})(\d{2})$/, "$1-$2-$3");
+  const person = [summary.sex, summary.age?.replace(/^0*(\d+)Y$/, "$1 y")].filter(Boolean).join(" · ");
+  const parts = [person, [summary.modality, summary.description || summary.series].filter(Boolean).join(" "), date,
+    summary.accession && `${app.t("accession")} ${summary.accession}`];
+  return [h("strong", { "data-testid": "title" }, app.title(study)), ...parts.filter(Boolean).map((part) => h("span", {}, part))];
+}
+
+function tools(app) {
+  const names = ["crosshair", "window", "pan", "measure"];
+  return h("div", { class: "segments", role: "group", "aria-label": app.t("tools") },
+    ...names.map((name) => h("button", { "aria-pressed": String(app.tool === name), onclick: () => app.setTool(name) }, app.t(`tool_${name}`))));
+}
+
+function presets(app) {
+  const { scene } = app;
+  return h("div", { class: "segments", role: "group", "aria-label": app.t("tool_window") },
+    ...scene.view.windows.map((row) => {
+      const chosen = row.width === scene.width && row.level === scene.level;
+      return h("button", { "aria-pressed": String(chosen), onclick: () => app.setPreset(row) }, app.t(`window_${row.name}`));
+    }));
+}
+
+const LINE = ["slice", "presets", "contours", "fill", "cross", "next", "measure", "hide", "all_keys"];
+
+export function keyLine(app) {
+  if (!app.scene) return [];
+  return LINE.map((name) => {
+    const row = KEYS.find((key) => key.name === name);
+    return h("span", { class: "hint" }, ...row.shown.map((key) => h("kbd", {}, key)), app.t(`key_${name}`));
+  });
+}
+
+export function keysDialog(app) {
+  const rows = KEYS.map((row) => [h("dt", {}, ...row.shown.map((key) => h("kbd", {}, key))), h("dd", {}, app.t(`key_${row.name}`))]);
+  const mouse = ["wheel", "drag_right", "drag_shift", "wheel_ctrl", "double"].map((name) => [
+    h("dt", {}, app.t(`mouse_${name}`)), h("dd", {}, app.t(`mouse_${name}_does`))]);
+  return h("dialog", { class: "all-keys", "aria-label": app.t("key_all_keys") },
+    h("h2", {}, app.t("key_all_keys")), h("dl", {}, ...rows.flat()), h("h2", {}, app.t("mouse")), h("dl", {}, ...mouse.flat()),
+    h("form", { method: "dialog" }, h("button", { class: "primary" }, app.t("close"))));
+}

@@ -1,0 +1,126 @@
+// Texts and lines over an image: letters, scale bar, slice, window, value under the cursor, crosshair, rulers.
+
+const FONT = '12px Inter, "Segoe UI", "Source Sans", system-ui, sans-serif';
+const MARGIN = 12;
+const STEPS_MM = [1, 2, 5, 10, 20, 50, 100, 200];
+
+export function drawOverlay(context, pane, width, height) {
+  const { scene, plane } = pane;
+  if (scene.show.cross) drawCross(context, pane, width, height);
+  drawLesionNumbers(context, pane);
+  context.font = FONT;
+  context.textBaseline = "middle";
+  const t = pane.t();
+  const { letters } = plane;
+  say(context, letters.top, width / 2, MARGIN + 6, "center");
+  say(context, letters.bottom, width / 2, height - MARGIN - 6, "center");
+  say(context, letters.left, MARGIN, height / 2, "left");
+  say(context, letters.right, width - MARGIN, height / 2, "right");
+  const title = t(plane.name) + (plane.oblique ? `, ${t("oblique")}` : "");
+  context.font = `600 ${FONT}`;
+  say(context, title, MARGIN, MARGIN + 6, "left");
+  const shift = context.measureText(title).width + 8;
+  context.font = FONT;
+  say(context, `${pane.sliceNumber} / ${plane.nw}`, MARGIN + shift, MARGIN + 6, "left", "#b6bfc9");
+  say(context, `${plane.gap.toFixed(1)} mm`, MARGIN, MARGIN + 23, "left", "#b6bfc9");
+  if (width > 560) {
+    say(context, `W ${number(scene.width)}  L ${number(scene.level)}`, width - MARGIN, MARGIN + 6, "right", "#b6bfc9");
+    say(context, `${pane.placing().scale.toFixed(1)} px/mm`, width - MARGIN, MARGIN + 23, "right", "#b6bfc9");
+  }
+  drawScale(context, pane.placing().scale, width, height);
+  drawValue(context, pane, width, height);
+}
+
+function say(context, text, x, y, align, color = "#e6e9ed") {
+  context.textAlign = align;
+  context.lineWidth = 3;
+  context.lineJoin = "round";
+  context.strokeStyle = "rgba(0, 0, 0, 0.75)";
+  context.strokeText(text, x, y);
+  context.fillStyle = color;
+  context.fillText(text, x, y);
+}
+
+function drawCross(context, pane, width, height) {
+  const [x, y] = pane.place(pane.scene.cross).map((value) => Math.round(value) + 0.5);
+  const gap = 14;
+  context.strokeStyle = "rgba(90, 160, 240, 0.75)";
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(0, y);
+  context.lineTo(x - gap, y);
+  context.moveTo(x + gap, y);
+  context.lineTo(width, y);
+  context.moveTo(x, 0);
+  context.lineTo(x, y - gap);
+  context.moveTo(x, y + gap);
+  context.lineTo(x, height);
+  context.stroke();
+}
+
+function drawLesionNumbers(context, pane) {
+  context.font = `700 13px ${FONT.slice(5)}`;
+  context.textBaseline = "middle";
+  for (const lesion of pane.scene.lesionsIn(pane.plane, pane.slice)) {
+    const ends = [lesion.low, lesion.high].map((index) => pane.place(index));
+    const x = Math.max(ends[0][0], ends[1][0]) + 8;
+    const y = Math.min(ends[0][1], ends[1][1]) - 2;
+    say(context, String(lesion.id), x, y, "left", "#f5bd42");
+  }
+}
+
+function drawScale(context, scale, width, height) {
+  const most = Math.min(width * 0.3, 140);
+  const mm = STEPS_MM.filter((step) => step * scale <= most).at(-1);
+  if (!mm) return;
+  const y = height - MARGIN - 6;
+  for (const [style, line] of [["rgba(0, 0, 0, 0.75)", 4], ["#e6e9ed", 1.5]]) {
+    context.strokeStyle = style;
+    context.lineWidth = line;
+    context.beginPath();
+    context.moveTo(MARGIN, y - 4);
+    context.lineTo(MARGIN, y);
+    context.lineTo(MARGIN + mm * scale, y);
+    context.lineTo(MARGIN + mm * scale, y - 4);
+    context.stroke();
+  }
+  say(context, `${mm} mm`, MARGIN + mm * scale + 8, y - 2, "left", "#b6bfc9");
+}
+
+function drawValue(context, pane, width, height) {
+  if (!pane.pointer) return;
+  const { scene } = pane;
+  const index = pane.indexAt(pane.pointer);
+  const value = scene.value(index);
+  if (value === null) return;
+  const [x, y, z] = scene.lps(index);
+  const side = (mm, plus, minus) => `${mm < 0 ? minus : plus} ${Math.abs(mm).toFixed(1)}`;
+  const where = `${side(x, "L", "R")}  ${side(y, "P", "A")}  ${side(z, "H", "F")} mm`;
+  say(context, `${number(value)} ${scene.view.unit}`.trim(), width - MARGIN, height - MARGIN - 23, "right");
+  if (width > 420) say(context, where, width - MARGIN, height - MARGIN - 6, "right", "#b6bfc9");
+}
+
+/** Rulers of the slice, each with its length in mm in the patient. */
+export function drawRulers(context, pane) {
+  for (const ruler of pane.scene.rulers) {
+    if (ruler.plane !== pane.name || ruler.slice !== pane.slice) continue;
+    const [from, to] = [pane.place(ruler.from), pane.place(ruler.to)];
+    for (const [style, line] of [["rgba(0, 0, 0, 0.7)", 4], ["#7fd4ff", 1.5]]) {
+      context.strokeStyle = style;
+      context.lineWidth = line;
+      context.beginPath();
+      context.moveTo(...from);
+      context.lineTo(...to);
+      context.stroke();
+    }
+    context.font = FONT;
+    context.textBaseline = "middle";
+    const [p, q] = [pane.scene.lps(ruler.from), pane.scene.lps(ruler.to)];
+    const length = Math.hypot(p[0] - q[0], p[1] - q[1], p[2] - q[2]);
+    say(context, `${length.toFixed(1)} mm`, to[0] + 8, to[1] - 8, "left", "#7fd4ff");
+  }
+}
+
+function number(value) {
+  return Math.abs(value) >= 100 || Number.isInteger(value) ? Math.round(value).toString() : Number(value.toPrecision(3)).toString();
+}

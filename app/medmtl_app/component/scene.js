@@ -1,0 +1,106 @@
+// What the panes draw: voxels, structures and how they are shown, the crosshair and the window.
+import { outline } from "./contours.js";
+import { Plane, PLANES, toLps } from "./plane.js";
+
+const FALLBACK = ["#e8b23a", "#4f9dde", "#6cc08b", "#d0679d", "#8f7fe0", "#5cc4c4", "#d98b4b", "#9bbf4b"];
+
+export class Scene {
+  constructor(view) {
+    this.view = view;
+    this.planes = Object.fromEntries(Object.keys(PLANES).map((name) => [name, new Plane(name, view)]));
+    this.main = Object.values(this.planes).find((plane) => plane.w === view.slice_axis).name;
+    this.cross = view.shape.map((count) => Math.floor((count - 1) / 2));
+    this.lut = new Uint32Array(65536);
+    this.maps = [];
+    this.outlines = new Map();
+    this.rulers = [];
+    this.show = { answers: true, contours: true, fill: true, cross: true };
+    this.listeners = new Set();
+    this.structures = view.structures.map((row, n) => ({
+      ...row,
+      color: row.color ?? FALLBACK[n % FALLBACK.length],
+      visible: true,
+      contour: true,
+      opacity: row.task === "lesions" ? 0.35 : 0.14,
+    }));
+    this.setWindow(view.windows[0].width, view.windows[0].level);
+  }
+
+  /** Fetches voxels, maps and fields; `progress(share)` is of the voxels. */
+  async load(api, grant, options, progress) {
+    const count = this.view.shape.reduce((product, n) => product * n, 1);
+    const get = (name, length, told) => api.bytes(`voxels/${grant}/${name}`, length, options, told);
+    const bytes = await get("volume.raw", count * 2, progress);
+    this.voxels = new Int16Array(bytes.buffer);
+    this.changed();
+    for (const map of this.view.maps) this.maps.push(await get(map.file, count));
+    this.changed();
+    for (const structure of this.structures.filter((row) => row.field)) {
+      structure.levels = await get(structure.field.file, structure.field.shape.reduce((product, n) => product * n, 1));
+    }
+    this.outlines.clear();
+    this.changed();
+  }
+
+  changed() {
+    for (const listener of this.listeners) listener();
+  }
+
+  /** Where `index` is the voxel that all planes go through. */
+  goTo(index) {
+    this.cross = index.map((value, axis) => Math.max(0, Math.min(this.view.shape[axis] - 1, Math.round(value))));
+    this.changed();
+  }
+
+  setWindow(width, level) {
+    this.width = Math.max(width, 1e-3);
+    this.level = level;
+    const { slope, intercept } = this.view;
+    const low = level - this.width / 2;
+    const grey = new Uint8ClampedArray(1);
+    for (let n = 0; n < 65536; n++) {
+      grey[0] = (255 * ((n - 32768) * slope + intercept - low)) / this.width;
+      this.lut[n] = 0xff000000 | (grey[0] * 0x010101);
+    }
+    this.lutVersion = (this.lutVersion ?? 0) + 1;
+    this.changed();
+  }
+
+  /** The measured value at a voxel, null where there is none. */
+  value(index) {
+    const [i, j, k] = index.map(Math.round);
+    const [ni, nj, nk] = this.view.shape;
+    if (!this.voxels || i < 0 || j < 0 || k < 0 || i >= ni || j >= nj || k >= nk) return null;
+    return this.voxels[i + ni * (j + nj * k)] * this.view.slope + this.view.intercept;
+  }
+
+  lps(index) {
+    return toLps(this.view, index);
+  }
+
+  /** Structures to draw in a slice, each with its outline. */
+  drawn(plane, w) {
+    if (!this.show.answers) return [];
+    return this.structures
+      .filter((structure) => structure.visible)
+      .sort((one, other) => (one.task === "lesions") - (other.task === "lesions")) // lesions on top
+      .map((structure) => ({ structure, path: this.outline(plane, w, structure) }))
+      .filter((row) => row.path);
+  }
+
+  outline(plane, w, structure) {
+    const key = `${plane.name} ${w} ${structure.task} ${structure.name}`;
+    if (!this.outlines.has(key)) {
+      if (!this.maps[structure.map]) return null;
+      if (this.outlines.size > 3000) this.outlines.clear();
+      this.outlines.set(key, outline(plane, w, structure, this.maps));
+    }
+    return this.outlines.get(key);
+  }
+
+  /** Lesions whose box the slice goes through. */
+  lesionsIn(plane, w) {
+    if (!this.show.answers) return [];
+    return this.view.lesions.filter((lesion) => w >= lesion.low[plane.w] && w <= lesion.high[plane.w]);
+  }
+}
