@@ -1,6 +1,6 @@
 """Makes docs/results.md from the `metrics.json` of the shipped models.
 
-    .venv/bin/python scripts/make_results_doc.py
+.venv/bin/python scripts/make_results_doc.py
 """
 
 import json
@@ -16,7 +16,7 @@ HEAD = """# Results
 
 Made by `scripts/make_results_doc.py` from the `metrics.json` of the shipped models. Every figure is on cases that the
 answering network did not see, through `medmtl predict` at its defaults; intervals are 95 %, by bootstrap over patients.
-An absent structure has no Dice; what was found there is given in mL. No figure here says anything about other hospitals.
+An absent structure has no Dice; what was found there is given in mL. No figure here holds for other hospitals.
 """
 
 

@@ -102,3 +102,13 @@ def write_bundle(folder: Path, *, networks: int = 1, **changes: Any) -> Bundle:
     (folder / "reference.json").write_text(json.dumps(dict(bundle.reference)), encoding="utf-8")
     (folder / "LICENCE").write_text("free\n", encoding="utf-8")
     return write_bundle_yaml(bundle)
+
+
+def write_tiny_config(path: Path, *, model: dict[str, Any] | None = None, **settings: Any) -> Path:
+    """A `plan.yaml` with the plan of thick slices and a few steps."""
+    from medmtl_training.planning import Config, write_config
+    from medmtl_training.settings import TrainSettings
+
+    few = TrainSettings(**{"steps": 6, "batch": 2, "warm_up": 1, "learning_rate": 5e-3, **settings})
+    write_config(path, Config(plan=STACK, settings=few, model=model or {"name": "tiny"}))
+    return path

@@ -91,7 +91,7 @@ class Uploads:
 
 def safe_path(name: str) -> Path:
     """A relative path that stays where it is put: no parents, no hidden names, no odd characters."""
-    parts = [_UNSAFE.sub("_", part).lstrip(".")[-120:] for part in name.replace("\\", "/").split("/")]
+    parts = [_UNSAFE.sub("_", part)[-120:].lstrip(".") for part in name.replace("\\", "/").split("/")]
     kept = [part for part in parts if part][-8:]
     return Path(*kept) if kept else Path("file")
 

@@ -83,9 +83,7 @@ class TorchEngine:
         enabled = self.dtype is not torch.float32
         with torch.autocast(self.device.type, self.dtype if enabled else torch.bfloat16, enabled=enabled):
             out = net(x, w, asked)
-        dense = {
-            name: probabilities(logits, net.heads[name])[0].cpu().numpy() for name, logits in out.dense.items()
-        }
+        dense = {name: probabilities(logits, net.heads[name])[0].cpu().numpy() for name, logits in out.dense.items()}
         if out.sums is None or out.peak is None:
             return WindowAnswer(dense=dense, sums=None, peak=0.0)
         return WindowAnswer(dense=dense, sums=out.sums[0].double().cpu().numpy(), peak=float(out.peak[0]))

@@ -49,7 +49,9 @@ def _lesions_in_host(lesions: dict[str, Any] | None) -> list[tuple[Code, bool, s
     outside = [item["id"] for item in lesions["items"] if item["inside_host"] < _INSIDE]
     code = Code.LESION_OUTSIDE_HOST
     if not outside:
-        return [(code, True, "Every lesion lies mostly inside its host structure.", "所有病灶均大部分位于其所属结构内。")]
+        return [
+            (code, True, "Every lesion lies mostly inside its host structure.", "所有病灶均大部分位于其所属结构内。")
+        ]
     shown = ", ".join(str(number) for number in outside)
     en, zh = f"Lesion {shown} lies mostly outside its host structure.", f"病灶 {shown} 大部分位于所属结构之外。"
     return [(code, False, en, zh)]

@@ -11,7 +11,7 @@ from medmtl.errors import Code, Notice, UsageError
 from medmtl.findings.components import keep_largest
 from medmtl.inference.predictor import Prediction, Progress, needed_tasks, predict
 from medmtl.pipeline.findings_json import build_findings
-from medmtl.pipeline.guards import check_guards
+from medmtl.pipeline.guards import check_guards, provenance_notices
 from medmtl.pipeline.model import Model
 from medmtl.preparation.plan import Orientation
 from medmtl.preparation.prepare import Prepared, prepare
@@ -58,12 +58,13 @@ def diagnose(
         what = f"the model {bundle.name} reads {len(bundle.channels)} channels, this case has {len(channels)}"
         raise UsageError(Code.CHANNEL_MISSING, what, f"give {', '.join(bundle.channels)} as NAME_0000, NAME_0001 ...")
     passed = check_guards(channels[0], bundle, request.allowed)
+    seen = provenance_notices(channels, bundle)
     needed = needed_tasks(asked, bundle.tasks)
     tasks = tuple(task for task in bundle.tasks if task.name in needed)
     prepared = prepare(channels, bundle.plan)
     prediction = predict(prepared, bundle.plan, model.engine, tasks, progress)
     answers, probabilities = _answers(prepared, prediction, tasks, channels[0], model)
-    warnings = [*request.notices, *(notice for volume in channels for notice in volume.notices), *passed]
+    warnings = [*request.notices, *(notice for volume in channels for notice in volume.notices), *seen, *passed]
     engine = {**model.engine.describe(), "mirroring": list(bundle.plan.mirror)}
     context: Mapping[str, Any] = {
         "engine": engine,

@@ -30,6 +30,17 @@ def check_guards(volume: Volume, bundle: Bundle, allowed: Collection[str]) -> tu
     return tuple(notices)
 
 
+def provenance_notices(channels: tuple[Volume, ...], bundle: Bundle) -> tuple[Notice, ...]:
+    """A notice where a network of the model was trained on this very file: the answer proves no accuracy."""
+    used = {path.name for path in bundle.weights}
+    rows = [row for row in bundle.training.get("networks", ()) if row["weights"] in used]
+    seen = {digest for row in rows for digest in row["images_sha256"]}
+    if seen.isdisjoint(volume.content_hash for volume in channels):
+        return ()
+    text = "the model was trained on this case, so the result says nothing about its accuracy"
+    return (Notice(code=Code.SEEN_IN_TRAINING, text=text),)
+
+
 def fits(volume: Volume, bundle: Bundle) -> bool:
     """Whether no guard of the model refuses the study; a study that does not state its modality fits none."""
     return volume.modality is not None and not _faults(volume, bundle)

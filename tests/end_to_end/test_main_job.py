@@ -63,9 +63,7 @@ def test_the_heart_is_found_where_the_readers_drew_it(demo: tuple[Result, Path],
     assert dice(found > 0, truth > 0) > 0.8
 
 
-def test_folder_and_zip_of_one_study_give_the_same_bytes(
-    run: Run, zipped: Path, samples: Path, tmp_path: Path
-) -> None:
+def test_folder_and_zip_of_one_study_give_the_same_bytes(run: Run, zipped: Path, samples: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(samples / "dicom" / "Case_P002.zip") as archive:
         archive.extractall(tmp_path / "study")
     result = run(["predict", "-i", tmp_path / "study", "-o", tmp_path / "out", "--formats", "nii,seg,sr"])

@@ -91,8 +91,8 @@ def test_a_crop_that_misses_part_does_not_stand_for_its_case() -> None:
 
 def test_millilitres_are_those_of_the_source_whatever_the_scale() -> None:
     augmentation = replace(STILL, scale=1.3)
-    found = crops(block_case(), replace(WHOLE, augmentation=augmentation), 40)
-    ml = [float((crop.labels["organs"] == 1).sum()) * crop.voxel_ml for crop in found if crop.complete]
+    found = crops(block_case(), replace(WHOLE, augmentation=augmentation), 150)
+    ml = [float((crop.labels["organs"] == 1).sum()) * crop.voxel_ml for crop in found]
     assert np.mean(ml) == pytest.approx(96 * 0.0135, rel=0.1)
     assert np.std([crop.voxel_ml for crop in found]) > 0.001
 

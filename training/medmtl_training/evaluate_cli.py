@@ -78,6 +78,7 @@ def evaluate_target(
         found = open_predictions(folder, dataset, request.task)
         if found.cases.isdisjoint({case.name for case in cases}):
             raise UsageError(Code.NOT_FOUND, "none of the chosen cases has a prediction", "choose other --folds")
+        found.refuse_seen(cases)
         return found
 
     first = answers(request.target, _PREDICTIONS)

@@ -19,9 +19,9 @@ import torch
 
 from medmtl.errors import Code, TrainingError
 from medmtl.inference.windows import window_starts
+from medmtl.preparation.plan import plan_to_mapping
 from medmtl.shapes import Shape
 from medmtl_training.batches import BatchMaker
-from medmtl.preparation.plan import plan_to_mapping
 from medmtl_training.build import build_network
 from medmtl_training.cases import Case, Dataset
 from medmtl_training.journal import Journal

@@ -122,5 +122,6 @@ export function drawRulers(context, pane) {
 }
 
 function number(value) {
-  return Math.abs(value) >= 100 || Number.isInteger(value) ? Math.round(value).toString() : Number(value.toPrecision(3)).toString();
+  const text = Math.abs(value) >= 100 || Number.isInteger(value) ? Math.round(value).toString() : Number(value.toPrecision(3)).toString();
+  return text.replace("-", "\u2212");
 }

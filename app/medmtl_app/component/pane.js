@@ -97,6 +97,8 @@ export class Pane {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     drawRulers(context, this);
     drawOverlay(context, this, width, height);
+    const { top, right, bottom, left } = this.plane.letters;
+    this.canvas.dataset.letters = [top, right, bottom, left].join(" ");
     this.canvas.dataset.slice = this.sliceNumber;
     this.canvas.dataset.scale = scale;
   }

@@ -9,7 +9,7 @@ export class Scene {
     this.view = view;
     this.planes = Object.fromEntries(Object.keys(PLANES).map((name) => [name, new Plane(name, view)]));
     this.main = Object.values(this.planes).find((plane) => plane.w === view.slice_axis).name;
-    this.cross = view.shape.map((count) => Math.floor((count - 1) / 2));
+    this.cross = view.focus.low.map((low, axis) => Math.floor((low + view.focus.high[axis]) / 2));
     this.lut = new Uint32Array(65536);
     this.maps = [];
     this.outlines = new Map();

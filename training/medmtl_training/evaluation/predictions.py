@@ -1,7 +1,7 @@
 """`Predictions`: a folder of answers, `medmtl predict`'s OUT or a flat folder of label maps as nnU-Net writes it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,23 @@ class Predictions:
             if found is not None:
                 return {key: self._number(found, case) if key == "value" else self._classes(found, case, task)}
         return None
+
+    def refuse_seen(self, cases: Sequence[Case]) -> None:
+        """Refuses answers of a model that was trained on the case, as `findings.json` says it.
+
+        Raises:
+            DatasetError: `seen-in-training`.
+        """
+        if self.flat_task is not None:
+            return
+        seen = [case.name for case in cases if case.name in self.cases and self._was_seen(case)]
+        if seen:
+            what = f"{len(seen)} cases were answered by a model that was trained on them ({', '.join(seen[:5])} ...)"
+            todo = "evaluate the model itself, or leave these cases out with --folds"
+            raise DatasetError(Code.SEEN_IN_TRAINING, what, todo)
+
+    def _was_seen(self, case: Case) -> bool:
+        return any(row.get("code") == Code.SEEN_IN_TRAINING for row in self._findings(case).get("warnings", ()))
 
     def _findings(self, case: Case) -> dict[str, Any]:
         path = self.root / case.name / "findings.json"

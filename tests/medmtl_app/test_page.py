@@ -1,0 +1,30 @@
+"""The page as Streamlit runs it."""
+
+from pathlib import Path
+
+import medmtl_app
+
+PAGE = Path(medmtl_app.__file__).parent / "page.py"
+
+
+def test_the_page_runs_and_mounts_the_viewer() -> None:
+    from streamlit.testing.v1 import AppTest
+
+    at = AppTest.from_file(str(PAGE), default_timeout=30).run()
+    assert not at.exception
+    assert not at.error
+    again = at.run()
+    assert not again.exception
+
+
+def test_the_page_loads_nothing_foreign() -> None:
+    folder = PAGE.parent
+    texts = [path for path in folder.rglob("*") if path.suffix in (".js", ".css", ".json", ".py")]
+    assert len(texts) > 20
+    allowed = ("http://www.w3.org/2000/svg", "http://{host}:{port}")
+    for path in texts:
+        content = path.read_text(encoding="utf-8")
+        for known in allowed:
+            content = content.replace(known, "")
+        assert "http://" not in content, path.name
+        assert "https://" not in content, path.name
