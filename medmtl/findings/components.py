@@ -22,7 +22,7 @@ def components(mask: Mask, minimum_voxels: int = 1) -> tuple[VoxelArray, int]:
 
 def keep_largest(labels: VoxelArray) -> VoxelArray:
     """Only the largest connected piece of all labels together, of a label map or of masks `(label, i, j, k)`."""
-    pieces, count = components(labels > 0 if labels.ndim == 3 else labels.any(axis=0))
+    pieces, count = components(np.asarray(labels > 0 if labels.ndim == 3 else labels.any(axis=0)))
     return labels if count < 2 else np.where(pieces == 1, labels, 0).astype(labels.dtype)
 
 

@@ -102,6 +102,8 @@ def plan_from_mapping(mapping: Mapping[str, Any]) -> Plan:
     Raises:
         DatasetError: an unknown or missing key, or numbers that do not fit together.
     """
+    if not isinstance(mapping, Mapping):
+        raise _bad("the plan is not a mapping")
     unknown = set(mapping) - {f.name for f in fields(Plan)}
     if unknown:
         raise _bad(f"the plan has unknown keys {sorted(unknown)}")

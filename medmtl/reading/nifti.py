@@ -27,6 +27,7 @@ MAX_VOLUME_BYTES = 8 << 30
 MAX_DEFLATE_RATIO = 1100  # deflate cannot pack tighter than about 1,032 to 1
 SPACING_TOLERANCE = 1e-3  # relative; pixdim is float32 and often rounded to six digits
 FORM_TOLERANCE_MM = 0.05
+_QUATERNION_PRECISION = 6e-7  # of the fourth term's square; nibabel takes what lies below 3.6e-7 for nothing
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown is taken as mm, as every reader does
 _SCANNER_CODES = (1, 2)  # scanner and aligned; 3 and more name templates, where two frames are lawful
 
@@ -233,13 +234,27 @@ def _compare_forms(header: Any, sform: FloatArray, qform: FloatArray, shape: Sha
     codes = (int(header["sform_code"]), int(header["qform_code"]))
     same_hand = is_usable(qform) and np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) > 0
     distance_mm = corner_distance_mm(sform, qform, shape)
-    if same_hand and (distance_mm <= FORM_TOLERANCE_MM or not all(code in _SCANNER_CODES for code in codes)):
+    tolerance_mm = FORM_TOLERANCE_MM + _qform_blur_mm(header, sform, shape)
+    if same_hand and (distance_mm <= tolerance_mm or not all(code in _SCANNER_CODES for code in codes)):
         return
     raise StudyError(
         Code.BAD_GEOMETRY,
         f"sform and qform put a corner {distance_mm:.2f} mm apart",
         "find out which is right and set both to it",
     )
+
+
+def _qform_blur_mm(header: Any, affine: FloatArray, shape: Shape) -> float:
+    """How far off a qform puts the last corner of its own accord, in mm.
+
+    It stores three terms of a quaternion in single precision; the fourth is what is left to one, which near a half
+    turn is a small difference of large numbers. Axial stacks are such half turns in NIfTI's frame.
+    """
+    stored = np.array([header["quatern_b"], header["quatern_c"], header["quatern_d"]], dtype=np.float64)
+    square = 1.0 - float(stored @ stored)
+    left = 0.0 if square < _QUATERNION_PRECISION else math.sqrt(square)
+    angle = 2.0 * (math.sqrt(left * left + _QUATERNION_PRECISION) - left)
+    return angle * float(np.linalg.norm(np.asarray(shape) * spacing_of(affine)))
 
 
 def _mm(values: FloatArray) -> str:

@@ -13,6 +13,7 @@ from medmtl import __version__
 from medmtl.bundle.bundle import Bundle, write_bundle_yaml
 from medmtl.bundle.digests import write_sums
 from medmtl.bundle.weights import save_weights
+from medmtl.outputs.files import json_bytes
 from medmtl.reading.nifti import read_nifti
 from medmtl_training.cases import Case, Dataset
 from medmtl_training.evaluation.provenance import image_hashes
@@ -74,8 +75,7 @@ def write_bundle(
 def add_figures(bundle: Bundle, metrics: Mapping[str, Any]) -> None:
     """Adds `metrics.json` and the card made from it; the model keeps its digest."""
     kept = {key: value for key, value in metrics.items() if key not in ("rows", "comparison")}
-    text = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False)
-    (bundle.folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    (bundle.folder / "metrics.json").write_bytes(json_bytes(kept))
     (bundle.folder / "MODEL_CARD.md").write_text(model_card(bundle, kept), encoding="utf-8")
     write_sums(bundle.folder)
 

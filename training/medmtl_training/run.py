@@ -22,7 +22,7 @@ from medmtl.inference.windows import window_starts
 from medmtl.preparation.plan import plan_to_mapping
 from medmtl.shapes import Shape
 from medmtl_training.batches import BatchMaker
-from medmtl_training.build import build_network
+from medmtl_training.build import build_network, start_at_means
 from medmtl_training.cases import Case, Dataset
 from medmtl_training.journal import Journal
 from medmtl_training.loop import Hardware, Trainer
@@ -104,7 +104,7 @@ def train_run(request: RunRequest) -> list[TrainedNetwork]:
 
 def _train_part(name: str, cases: list[PreparedCase], request: RunRequest, config: Config) -> TrainedNetwork:
     folder = request.folder / name
-    trainer = _trainer(request, config)
+    trainer = _trainer(request, config, cases)
     trainer.restore(folder)
     steps, done = config.settings.steps, trainer.done
     if done < steps:
@@ -115,9 +115,10 @@ def _train_part(name: str, cases: list[PreparedCase], request: RunRequest, confi
     return TrainedNetwork(name=name, seen=tuple(case.name for case in cases), weights=trainer.average)
 
 
-def _trainer(request: RunRequest, config: Config) -> Trainer:
+def _trainer(request: RunRequest, config: Config, cases: list[PreparedCase]) -> Trainer:
     dataset = request.dataset
     net = build_network(len(dataset.channels), config.plan, dataset.tasks, config.settings.seed)
+    start_at_means(net, dataset.tasks, cases)
     if request.init is not None:
         fitting = {name: v for name, v in request.init.items() if net.state_dict().get(name, v[:0]).shape == v.shape}
         net.load_state_dict(fitting, strict=False)
@@ -133,7 +134,7 @@ def _steps_in(seconds: float, request: RunRequest, cases: list[PreparedCase], wo
         cases: of the first network.
         work: number of networks, and of windows that are answered at the end.
     """
-    trainer = _trainer(request, request.config)
+    trainer = _trainer(request, request.config, cases)
     maker = BatchMaker(cases, request.dataset.tasks, request.config.plan, request.config.settings)
     start = time.monotonic()
     for step in range(_WARM_STEPS + _TIMED_STEPS):

@@ -146,6 +146,24 @@ def test_qform_against_sform(tmp_path: Path) -> None:
     assert refusal(_forms(tmp_path / "f.nii", AFFINE, 0, 0)) == Code.MISSING_GEOMETRY
 
 
+@pytest.mark.parametrize("tilt", [0.0, 1e-4, 5e-4, 1.2e-3, 3e-3, 0.01, 0.1, 0.5])
+def test_a_qform_of_nearly_a_half_turn_is_as_exact_as_it_can_be(tmp_path: Path, tilt: float) -> None:
+    """Axial stacks are half turns in NIfTI's frame; single precision there blurs the angle by a thousandth."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ nib.eulerangles.euler2mat(tilt, -tilt / 2, tilt) * [1.5, 1.5, 10.0]
+    for name, turn, readable in (("a.nii", 0.0, True), ("b.nii", 0.02, False)):
+        image = nib.Nifti1Image(np.zeros((128, 128, 12), np.int16) + np.arange(12, dtype=np.int16), affine)
+        other = affine.copy()
+        other[:3, :3] = nib.eulerangles.euler2mat(turn) @ affine[:3, :3]
+        image.set_qform(other, 1)
+        image.set_sform(affine, 1)
+        nib.save(image, tmp_path / name)
+        if readable:
+            assert np.allclose(read_nifti(tmp_path / name).grid.affine, np.diag([-1, -1, 1, 1]) @ affine, atol=1e-4)
+        else:
+            assert refusal(tmp_path / name) == Code.BAD_GEOMETRY
+
+
 def test_a_qform_alone_is_enough(tmp_path: Path) -> None:
     volume = read_nifti(_forms(tmp_path / "a.nii", AFFINE, 0, 1))
     assert volume.grid.affine == pytest.approx(np.diag([-1, -1, 1, 1]) @ AFFINE, abs=1e-5)
