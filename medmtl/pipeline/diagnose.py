@@ -114,7 +114,7 @@ def _answers(
 
 
 def _inside_hosts(answers: Answers) -> Answers:
-    """Lesions only where their host's organ is: a piece that does not touch the host's task is no lesion of it."""
+    """Lesion voxels only where a structure of their host's task lies: what is outside the organs is none of theirs."""
     masks = dict(answers.masks)
     for task in answers.tasks:
         host_task = answers.task(task.host_task) if task.host_task else None

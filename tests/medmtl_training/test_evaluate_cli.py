@@ -75,3 +75,17 @@ def test_a_model_is_answered_by_the_seam(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         CliRunner().invoke(evaluate, [*arguments, "--overwrite"], catch_exceptions=False)
     assert caught.value.code == Code.NOT_FOUND
+
+
+def test_answers_of_a_model_that_saw_the_case_are_no_accuracy(toy: Path, tmp_path: Path) -> None:
+    for name in ("c00", "c01"):
+        folder = tmp_path / "found" / name
+        folder.mkdir(parents=True)
+        (folder / "organs.nii.gz").write_bytes((toy / "organs" / f"{name}.nii.gz").read_bytes())
+        warnings = [{"code": "seen-in-training", "text": "seen"}] if name == "c01" else []
+        (folder / "findings.json").write_text(json.dumps({"warnings": warnings, "tasks": {}}), encoding="utf-8")
+    arguments = [str(tmp_path / "found"), str(toy), "-o", str(tmp_path / "out"), "--quiet"]
+    with pytest.raises(MedmtlError, match="c01") as refusal:
+        CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+    assert refusal.value.code == Code.SEEN_IN_TRAINING
+    assert not (tmp_path / "out" / "metrics.json").exists()
