@@ -3,6 +3,8 @@
 import gzip
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -174,3 +176,22 @@ def test_no_identity_of_the_study_is_in_logs_or_names(zipped: Path) -> None:
     written = b"".join(path.read_bytes() for path in sorted(zipped.parent.glob("manifest*")))
     assert b"PHANTOM" not in written
     assert b"2.25." not in written
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (apt: dicom3tools) is not installed")
+@pytest.mark.parametrize("name", ["seg.dcm", "sr.dcm"])
+def test_the_objects_of_the_sample_study_hold_to_the_standard(zipped: Path, name: str) -> None:
+    told = subprocess.run(["dciodvfy", "-new", str(zipped / name)], capture_output=True, text=True, check=False).stderr
+    assert "Error" not in told, told
+
+
+def test_dcmqi_reads_the_same_voxels_from_the_segmentation(zipped: Path, tmp_path: Path) -> None:
+    reader = Path(sys.executable).parent / "segimage2itkimage"
+    if not reader.exists():
+        pytest.skip("dcmqi is not installed")
+    call = [reader, "--inputDICOM", zipped / "seg.dcm", "--outputDirectory", tmp_path, "--prefix", "s", "-t", "nii"]
+    subprocess.run([str(part) for part in call], check=True, capture_output=True)
+    found = sorted(int((np.asarray(read(path).dataobj) > 0).sum()) for path in tmp_path.glob("s-*.nii.gz"))
+    findings = json.loads((zipped / "findings.json").read_text())
+    told = [row["voxels"] for task in ("lesions", "organs") for row in findings["tasks"][task]["values"].values()]
+    assert found == sorted(voxels for voxels in told if voxels)
