@@ -1,5 +1,8 @@
 """The viewer for `streamlit run app/viewer.py` and for ASGI servers; `medmtl app` is the usual way."""
 
-from medmtl_app.server import create_app
+import streamlit as st
 
-app = create_app()
+from medmtl_app.server import PAGE, app_parts, configure
+
+configure()
+app = st.App(PAGE, **app_parts())  # Streamlit looks for this very call, without running it

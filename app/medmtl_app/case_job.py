@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from medmtl.errors import MedmtlError
     from medmtl.inference.predictor import Progress
-    from medmtl.pipeline.batch import Outcome
     from medmtl.reading.any_volume import CaseInput
 
 FORMATS = frozenset({"nii", "json", "html", "png", "seg", "sr", "prob"})
@@ -30,53 +30,57 @@ def case_job(source: Path, out_dir: Path, number: int, model: str) -> None:
 
     logging.captureWarnings(True)
     logging.basicConfig(filename=out_dir / "job.log", level=logging.DEBUG, format="%(levelname)s %(name)s %(message)s")
-    for noisy in ("PIL", "matplotlib", "numba", "pydicom"):
+    for noisy in ("PIL", "highdicom", "pydicom"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
-        _run(source, out_dir, number, model)
+        run_case(source, out_dir, number, model)
     except MedmtlError as error:
         _tell(event="end", state="failed", code=str(error.code), message=str(error))
 
 
-def _run(source: Path, out_dir: Path, number: int, model: str) -> None:
+def run_case(source: Path, out_dir: Path, number: int, model: str) -> None:
+    """Answers a case and writes `result/` and `view/` into `out_dir`; the last thing told is how it ended."""
     from medmtl.bundle.catalogue import find_bundle
-    from medmtl.errors import MedmtlError
     from medmtl.pipeline.batch import BatchOptions, Models, run_batch
-    from medmtl.reading.any_volume import discover, read_case
+    from medmtl.reading.any_volume import discover
     from medmtl_app.display import describe, write_view
 
     _tell(event="phase", phase="reading")
     bundle = find_bundle(model) if model else None
-    cases = discover(source, channels=1 if bundle is None else len(bundle.channels))
-    cases = tuple(case for case in cases if case.error is None) or cases
+    cases = _worth_reading(discover(source, channels=1 if bundle is None else len(bundle.channels)))
     _tell(event="cases", names=[case.name for case in cases])
     case = cases[min(number, len(cases) - 1)]
     options = BatchOptions(formats=FORMATS, overwrite=True)
     [outcome] = run_batch((case,), Models(bundle, "auto"), options, out_dir / "result", _begin)
     _tell(event="phase", phase="preparing")
     if outcome.result is not None:
-        write_view(out_dir / "view", outcome.result.volume, outcome.result)
-        summary = describe(outcome.result.volume, outcome.result.findings)
-        _tell(event="end", state="ready", code="", message="", summary=summary)
-        return
-    error = outcome.error
-    if error is None or not _readable(outcome):
-        code, message = (str(error.code), str(error)) if error else ("internal-error", "")
-        _tell(event="end", state="failed", code=code, message=message)
-        return
-    try:
-        volume = read_case(case)[0]
-    except MedmtlError as fault:
-        _tell(event="end", state="failed", code=str(fault.code), message=str(fault))
-        return
+        volume, findings = outcome.result.volume, outcome.result.findings
+        write_view(out_dir / "view", volume, outcome.result)
+        _tell(event="end", state="ready", code="", message="", summary=describe(volume, findings))
+    elif outcome.error is not None:
+        _without_answers(case, out_dir, outcome.error)
+
+
+def _without_answers(case: "CaseInput", out_dir: Path, error: "MedmtlError") -> None:
+    """A study that no model may answer for can be read all the same, if it can be read at all."""
+    from medmtl.errors import BundleError, GuardError, UsageError
+    from medmtl.reading.any_volume import read_case
+    from medmtl_app.display import describe, write_view
+
+    if not isinstance(error, UsageError | GuardError | BundleError):
+        raise error
+    volume = read_case(case)[0]
     write_view(out_dir / "view", volume, None)
-    _tell(
-        event="end",
-        state="blocked",
-        code=str(error.code),
-        message=str(error),
-        summary=describe(volume, None),
-    )
+    # what to do about it stands on the page
+    _tell(event="end", state="blocked", code=str(error.code), message=error.what, summary=describe(volume, None))
+
+
+def _worth_reading(cases: "tuple[CaseInput, ...]") -> "tuple[CaseInput, ...]":
+    """Without the letters and pictures that lie in a study's folder, unless there is nothing else."""
+    from medmtl.errors import Code
+
+    foreign = (Code.NOT_AN_IMAGE, Code.EMPTY_INPUT)
+    return tuple(case for case in cases if case.error is None or case.error.code not in foreign) or cases
 
 
 def _begin(case: "CaseInput") -> "Progress":
@@ -84,13 +88,6 @@ def _begin(case: "CaseInput") -> "Progress":
         _tell(event="windows", done=done, total=total)
 
     return windows
-
-
-def _readable(outcome: "Outcome") -> bool:
-    """Whether only the model stands against the case."""
-    from medmtl.errors import BundleError, GuardError, UsageError
-
-    return isinstance(outcome.error, UsageError | GuardError | BundleError)
 
 
 def _tell(**message: Any) -> None:

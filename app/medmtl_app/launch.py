@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
+from medmtl_app import LOOPBACK
+
 DEFAULT_PORT = 8501
-LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @click.command()
@@ -28,5 +29,4 @@ def app(port: int, host: str, workspace: Path | None, no_browser: bool) -> None:
         raise UsageError(Code.BAD_OPTION, what, "run pip install 'medmtl[app]'")
     from medmtl_app.server import serve
 
-    click.echo(f"medmtl viewer: http://{host}:{port}   (research use only; Ctrl+C ends it)")
     serve(host=host, port=port, workspace=workspace, open_browser=not no_browser)

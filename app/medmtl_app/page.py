@@ -36,7 +36,8 @@ def show() -> None:
     parts = _parts()
     viewer = st.components.v2.component("medmtl_viewer", css=parts["css"], js=parts["js"])
     data = {"token": sessions().token(context.session_id), "texts": parts["texts"], "version": __version__}
-    viewer(key="viewer", data=data)
+    # asking for a token runs this script again, and that is all it needs
+    viewer(key="viewer", data=data, on_renew_change=lambda: None)
 
 
 show()

@@ -1,22 +1,24 @@
 """The server: Streamlit's app with routes of ours, on loopback."""
 
-import os
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import streamlit as st
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from streamlit import runtime
+from streamlit import config, runtime
 
+from medmtl.errors import Code, UsageError
 from medmtl_app.jobs import Jobs
-from medmtl_app.launch import LOOPBACK
+from medmtl_app.loopback import LoopbackOnly
 from medmtl_app.routes import Api
 from medmtl_app.sessions import Sessions
 from medmtl_app.workspace import Workspace, default_workspace
 
+PAGE = Path(__file__).resolve().parent / "page.py"
 CONFIG = {
     "browser.gatherUsageStats": False,
     "client.toolbarMode": "minimal",
@@ -31,8 +33,14 @@ CONFIG = {
 _running: list[Sessions] = []
 
 
-def create_app(workspace: Path | None = None) -> Any:
-    """The ASGI app, an `st.App`; its jobs start and end with it.
+def configure() -> None:
+    """Sets Streamlit up as `serve` does, for `streamlit run` and ASGI servers."""
+    for name, value in CONFIG.items():
+        config.set_option(name, value)
+
+
+def app_parts(workspace: Path | None = None) -> dict[str, Any]:
+    """Routes, guard and lifespan for `st.App(PAGE, ...)`; jobs start and end with the app.
 
     Args:
         workspace: folder of studies and results; `default_workspace()` where None.
@@ -48,10 +56,8 @@ def create_app(workspace: Path | None = None) -> Any:
         jobs.stop()
         kept.close()
 
-    # a page of another site that points its own name at loopback is refused (DNS rebinding)
-    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
-    page = Path(__file__).resolve().parent / "page.py"
-    return st.App(page, routes=Api(kept, jobs, sessions).routes(), middleware=[hosts], lifespan=lifespan)
+    routes = Api(kept, jobs, sessions).routes()
+    return {"routes": routes, "middleware": [Middleware(LoopbackOnly)], "lifespan": lifespan}
 
 
 def sessions() -> Sessions:
@@ -62,10 +68,25 @@ def sessions() -> Sessions:
 
 
 def serve(*, host: str, port: int, workspace: Path | None, open_browser: bool) -> None:
-    """Serves the viewer until it is ended."""
-    os.environ["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] = "false"
+    """Serves the viewer until it is ended.
+
+    Raises:
+        UsageError: `bad-option`, the port is taken.
+    """
+    _check_port(host, port)
+    click.echo(f"medmtl viewer: http://{host}:{port}   (research use only; Ctrl+C ends it)")
     given = {"server.address": host, "server.port": port, "server.headless": not open_browser}
-    create_app(workspace).run(config={**CONFIG, **given})
+    st.App(PAGE, **app_parts(workspace)).run(config={**CONFIG, **given})
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            what = f"port {port} cannot be used ({error.strerror})"
+            raise UsageError(Code.BAD_OPTION, what, "choose another with --port") from None
 
 
 def _is_alive(session_id: str) -> bool:

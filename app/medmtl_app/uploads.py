@@ -78,8 +78,8 @@ class Uploads:
         """
         self._check(session, upload)
         del self._open[upload], self._sizes[upload]
-        names = sorted(path for path in self.workspace.upload_folder(upload).rglob("*") if path.is_file())
-        title = names[0].name.split(".")[0] if len(names) == 1 and names[0].name.endswith((".nii", ".nii.gz")) else ""
+        names = [path.name for path in self.workspace.upload_folder(upload).rglob("*") if path.is_file()]
+        title = names[0] if len(names) == 1 else ""
         study = self.workspace.add(upload, title=title)
         self.jobs.wake()
         return study

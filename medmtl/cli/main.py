@@ -12,9 +12,9 @@ from medmtl import __version__
 
 GROUP = "medmtl.commands"
 _ORDER = ("predict", "app", "demo", "inspect", "collect", "models", "train", "evaluate", "data", "info", "doctor")
-_COMPUTING = {"predict", "demo", "train", "app", "evaluate"}
+_COMPUTING = {"predict", "demo", "train", "evaluate"}
 # glibc gives large blocks back to the system at each free and faults them in again: 45 % of a CPU forward pass.
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "8589934592", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "8589934592", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
 
 
 class LazyGroup(click.Group):
@@ -63,10 +63,10 @@ def main() -> Any:
 
 
 def _tune_allocator() -> None:
-    if not sys.platform.startswith("linux") or any(name in os.environ for name in _ALLOCATOR):
+    if not sys.platform.startswith("linux") or any(name in os.environ for name in ALLOCATOR):
         return
     # glibc reads these when the process starts
-    os.execve(sys.executable, [sys.executable, "-m", "medmtl.cli.main", *sys.argv[1:]], {**os.environ, **_ALLOCATOR})
+    os.execve(sys.executable, [sys.executable, "-m", "medmtl.cli.main", *sys.argv[1:]], {**os.environ, **ALLOCATOR})
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def _case_values(task: Task, answers: Answers) -> dict[str, Any]:
     found = answers.case[task.name]
     if task.kind is Kind.REGRESSION:
         return {"value": round(float(found[0]), 4), "unit": task.unit}
-    probabilities = {label.name: round(float(p), 4) for label, p in zip(task.labels, found, strict=True)}
+    probabilities = {label.name: round(float(p), 6) for label, p in zip(task.labels, found, strict=True)}
     if task.kind is Kind.MULTILABEL:
         return {"probabilities": probabilities, "present": [name for name, p in probabilities.items() if p >= 0.5]}
     best: Label = task.labels[int(found.argmax())]

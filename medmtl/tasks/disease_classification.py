@@ -18,7 +18,7 @@ def view(answers: Answers) -> dict[str, Any] | None:
     return {
         "class": best.name,
         "title": {"en": best.title("en"), "zh": best.title("zh")},
-        "probabilities": {label.name: round(float(p), 4) for label, p in zip(task.labels, probabilities, strict=True)},
+        "probabilities": {label.name: round(float(p), 6) for label, p in zip(task.labels, probabilities, strict=True)},
         "calibrated": NAME in answers.calibrated,
         "prediction_set": None,
         "basis": task.basis,

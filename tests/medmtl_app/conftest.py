@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
 )
 START_S = 60
+MARKER_SHAPE, MARKER = (40, 36, 20), (25, 12, 11)
 PAGE_MS = 60_000
 
 
@@ -123,9 +125,9 @@ class Viewer:
     workspace: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium without a screen."""
+    """Chromium without a screen; its event loop must not outlast the tests that need it."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -136,7 +138,7 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     """`medmtl app` on a free port, with one model and studies that hold a marker."""
     from medmtl_app.display import describe, write_view
@@ -152,24 +154,28 @@ def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
         summary = describe(volume, None)
         kept.change(study.id, {"state": StudyState.BLOCKED, "message": "planted", "summary": summary})
     kept.close()
+    with serving(root / "workspace", root / "models") as url:
+        yield Viewer(url, root / "workspace")
+
+
+@contextmanager
+def serving(workspace: Path, models: Path) -> Iterator[str]:
+    """The address of `medmtl app` on a free port, until the block ends."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "medmtl.cli.main", "app", "--no-browser", "--port", str(port)]
-    command += ["--workspace", str(root / "workspace")]
-    env = {**os.environ, "MEDMTL_MODELS": str(root / "models"), "OMP_NUM_THREADS": "1"}
-    with (root / "server.log").open("w") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
+    env = {**os.environ, "MEDMTL_MODELS": str(models), "OMP_NUM_THREADS": "1"}
+    log = workspace.parent / "server.log"
+    with log.open("w") as sink:
+        command += ["--workspace", str(workspace)]
+        process = subprocess.Popen(command, env=env, stdout=sink, stderr=sink, start_new_session=True)
     try:
-        _await_server(url, process, root / "server.log")
-        yield Viewer(url, root / "workspace")
+        _await_server(f"http://127.0.0.1:{port}", process, log)
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(START_S)
-
-
-MARKER_SHAPE, MARKER = (40, 36, 20), (25, 12, 11)
 
 
 def _await_server(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

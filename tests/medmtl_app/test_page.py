@@ -17,6 +17,14 @@ def test_the_page_runs_and_mounts_the_viewer() -> None:
     assert not again.exception
 
 
+def test_streamlit_run_finds_an_app_and_not_a_bare_script() -> None:
+    """A bare script would be served without our guard, to the whole network and with usage statistics."""
+    from streamlit.web.server.app_discovery import discover_asgi_app
+
+    found = discover_asgi_app(PAGE.parent.parent / "viewer.py")
+    assert (found.is_asgi_app, found.import_string) == (True, "viewer:app")
+
+
 def test_the_page_loads_nothing_foreign() -> None:
     folder = PAGE.parent
     texts = [path for path in folder.rglob("*") if path.suffix in (".js", ".css", ".json", ".py")]

@@ -15,12 +15,12 @@ from medmtl_app.study_page import export_zip, study_page
 from medmtl_app.workspace import Study, StudyState, Workspace
 
 
-@pytest.fixture
-def study(answered: CaseResult, tmp_path: Path) -> tuple[Study, Path]:
-    workspace = Workspace(tmp_path)
+@pytest.fixture(scope="module")
+def study(answered: CaseResult, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
     added = workspace.add(workspace.new_upload())
     folder = workspace.folder(added.id)
-    write_case(answered, folder / "result", frozenset({"nii", "json", "html", "png", "prob"}))
+    write_case(answered, folder / "result", frozenset({"nii", "json", "prob"}))
     write_view(folder / "view", answered.volume, answered)
     workspace.change(added.id, {"state": StudyState.READY, "started": 10.0, "finished": 14.25})
     return workspace.study(added.id), folder
@@ -68,4 +68,4 @@ def test_the_export_is_the_result_folder(study: tuple[Study, Path]) -> None:
         assert archive.testzip() is None
         assert {name: archive.read(name) for name in archive.namelist()} == files
         assert json.loads(archive.read("heart/findings.json"))["research_use_only"] is True
-    assert {"heart/report.html", "heart/lesions.nii.gz", "heart/organs.nii.gz"} <= set(files)
+    assert {"heart/findings.json", "heart/lesions.nii.gz", "heart/organs.nii.gz"} <= set(files)

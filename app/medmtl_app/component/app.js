@@ -1,6 +1,6 @@
 // The page: worklist, planes, findings. Holds what is open; the parts draw it.
 import { Api, dropped, upload } from "./api.js";
-import { fill, h, translator } from "./dom.js";
+import { fill, h, keepFocus, translator } from "./dom.js";
 import { findingsPanel } from "./findings.js";
 import { header, keyLine, keysDialog } from "./header.js";
 import { onKey } from "./keys.js";
@@ -13,12 +13,14 @@ const ACTIVE = new Set(["waiting", "running"]);
 const POLL_MS = 500;
 const IDLE_MS = 5000;
 
-export function mount(root, data) {
-  return new App(root, data);
+/** @param ask asks for `renew` with the token of a new session. */
+export function mount(root, data, ask) {
+  return new App(root, data, ask);
 }
 
 class App {
-  constructor(root, data) {
+  constructor(root, data, ask) {
+    this.ask = ask;
     this.api = new Api(data.token);
     this.texts = data.texts;
     this.version = data.version;
@@ -31,7 +33,8 @@ class App {
     root.append(this.frame);
     this.listeners = [
       [window, "keydown", (event) => onKey(this, event), true],
-      [window, "keyup", (event) => this.released(event)],
+      [window, "keyup", (event) => event.key.toLowerCase() === "h" && this.showAnswers()],
+      [window, "blur", () => this.showAnswers()], // the key's release may be another window's
       [window, "resize", () => this.drawSoon()],
       [window, "dragover", (event) => event.preventDefault()],
       [window, "drop", (event) => this.onDrop(event)],
@@ -53,8 +56,16 @@ class App {
   }
 
   renew(data) {
+    if (this.api.token === data.token) return;
     this.api.token = data.token;
     this.poll();
+    if (this.open?.page) this.renewGrant();
+  }
+
+  /** Voxels stay; what is fetched from now on needs a grant of the new session. */
+  async renewGrant() {
+    const { grant } = await this.api.json(`studies/${this.open.study.id}`).catch(() => ({}));
+    if (grant) this.open.grant = grant;
   }
 
   unmount() {
@@ -69,8 +80,9 @@ class App {
     clearTimeout(this.timer);
     try {
       Object.assign(this, await this.api.json("worklist"), { lost: false });
-    } catch {
+    } catch (error) {
       this.lost = true;
+      if (error.message === "not-found") this.ask();
     }
     const known = JSON.stringify([this.studies, this.lost]);
     if (known !== this.known) {
@@ -130,10 +142,11 @@ class App {
       t: () => this.t,
       activate: (pane) => this.activate(pane),
       maximise: (pane) => this.maximise(pane),
+      settled: () => this.renderHeader(),
     };
     this.panes = order.map((name) => new Pane(this.scene, name, tools));
     this.active = this.panes[0];
-    this.scene.listeners.add(() => this.drawSoon());
+    this.scene.listeners.add((pane) => this.drawSoon(pane));
     const first = view.lesions[0]?.jump ?? view.structures[0]?.jump;
     if (first) this.scene.goTo(first);
   }
@@ -148,13 +161,17 @@ class App {
     this.renderStage();
   }
 
-  drawSoon() {
-    if (this.waiting) return;
-    this.waiting = true;
-    requestAnimationFrame(() => {
-      this.waiting = false;
-      for (const pane of this.panes) pane.draw();
-    });
+  /** Draws a pane, or all of them, with the next frame; what came since the last one is drawn once. */
+  drawSoon(pane) {
+    if (!this.stale) {
+      this.stale = new Set();
+      requestAnimationFrame(() => {
+        const stale = this.stale;
+        this.stale = null;
+        for (const one of this.panes) if (stale.has(one)) one.draw();
+      });
+    }
+    for (const one of pane ? [pane] : this.panes) this.stale.add(one);
   }
 
   loading(share) {
@@ -192,11 +209,11 @@ class App {
 
   /** What the worklist calls a study. */
   title(study) {
-    return study.sample ? this.t("sample_title") : study.title || this.t("new_study");
+    return study.sample ? this.t("sample_title") : study.summary.accession || study.title || this.t("new_study");
   }
 
-  released(event) {
-    if (event.key.toLowerCase() === "h" && this.scene) this.toggle("answers", true);
+  showAnswers() {
+    if (this.scene && !this.scene.show.answers) this.toggle("answers", true);
   }
 
   setTool(tool) {
@@ -248,6 +265,10 @@ class App {
     }
   }
 
+  remove(study) {
+    if (window.confirm(this.t("remove_sure", { name: this.title(study) }))) this.act(`studies/${study.id}`, { method: "DELETE" });
+  }
+
   async download() {
     const response = await this.api.send(`export/${this.open.grant}`);
     if (!response.ok) return this.tell(this.t("not_possible"));
@@ -287,11 +308,11 @@ class App {
   }
 
   renderHeader() {
-    fill(this.parts.header, header(this));
+    keepFocus(this.parts.header, () => fill(this.parts.header, header(this)));
   }
 
   renderWorklist() {
-    fill(this.parts.worklist, worklistPanel(this));
+    keepFocus(this.parts.worklist, () => fill(this.parts.worklist, worklistPanel(this)));
   }
 
   renderStage() {
@@ -300,7 +321,7 @@ class App {
   }
 
   renderFindings() {
-    fill(this.parts.findings, findingsPanel(this));
+    keepFocus(this.parts.findings, () => fill(this.parts.findings, findingsPanel(this)));
     this.frame.classList.toggle("plain", !this.open?.page);
   }
 }

@@ -17,6 +17,18 @@ export function fill(element, ...children) {
   element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
 }
 
+/** Draws `element` anew and gives the keyboard back to the place in it that had it. */
+export function keepFocus(element, draw) {
+  const held = element.getRootNode().activeElement;
+  const place = [...element.querySelectorAll("button, input")].indexOf(held);
+  const caret = place >= 0 && held.type === "search" ? held.selectionStart : null;
+  draw();
+  if (place < 0) return;
+  const next = element.querySelectorAll("button, input")[place];
+  next?.focus({ preventScroll: true });
+  if (caret !== null) next?.setSelectionRange?.(caret, caret);
+}
+
 const PATHS = {
   eye: "M1.5 8S4 3.5 8 3.5 14.5 8 14.5 8 12 12.5 8 12.5 1.5 8 1.5 8ZM8 10a2 2 0 1 0 0-4 2 2 0 0 0 0 4Z",
   closed: "M1.5 7.5S4 11 8 11s6.5-3.5 6.5-3.5M3.5 10 2.4 11.6M8 11v2M12.5 10l1.1 1.6",
@@ -51,7 +63,12 @@ export function translator(texts, language) {
   };
 }
 
-/** Today's seconds as "40 s" or "3 min". */
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** A clause as a sentence. */
+export const sentence = (text) => (text ? `${capital(text)}.` : "");
+
+/** Seconds as "40 s" or "3 min". */
 export function duration(seconds) {
   return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
 }

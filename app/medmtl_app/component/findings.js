@@ -1,5 +1,5 @@
 // The right side: what the model says, how far to trust it, and where it lies.
-import { fill, h, icon } from "./dom.js";
+import { capital, fill, h, icon, sentence } from "./dom.js";
 import { lesionCount } from "./worklist.js";
 
 export function findingsPanel(app) {
@@ -40,7 +40,7 @@ function classes(app, block) {
   });
   const set = block.set ? h("p", { class: "set" }, app.t("prediction_set"), ...block.set.map((titles) => h("span", { class: "pill" }, app.say(titles)))) : null;
   const basis = block.basis ? h("p", { class: "note" }, app.t(`basis_${block.basis}`)) : null;
-  return section(app.say(block.title) || app.t("diagnosis"), note, [...rows, set, basis].filter(Boolean));
+  return section(block.name === "diagnosis" ? app.t("diagnosis") : app.say(block.title), note, [...rows, set, basis].filter(Boolean));
 }
 
 function lesions(app, { count, amount, share, host, items }) {
@@ -66,7 +66,12 @@ function structures(app) {
   const groups = new Map();
   for (const structure of app.scene.structures) groups.set(structure.task, [...(groups.get(structure.task) ?? []), structure]);
   return [...groups].map(([task, rows]) =>
-    section(task === "lesions" ? app.t("lesion_parts") : app.say(rows[0].group) || task, app.t("volume"), rows.map((structure) => structureRow(app, structure))));
+    section(groupTitle(app, task, rows[0]), app.t("volume"), rows.map((structure) => structureRow(app, structure))));
+}
+
+function groupTitle(app, task, row) {
+  if (task === "lesions") return app.t("lesion_parts");
+  return task === "organs" ? app.t("organs") : app.say(row.group) || task;
 }
 
 function structureRow(app, structure) {
@@ -111,8 +116,7 @@ function settings(app, structure, swatch) {
 }
 
 function measured(app, row) {
-  const title = app.say(row.title);
-  return h("div", { class: "measured" }, h("span", {}, title.charAt(0).toUpperCase() + title.slice(1)), h("b", {}, row.amount));
+  return h("div", { class: "measured" }, h("span", {}, capital(app.say(row.title))), h("b", {}, row.amount));
 }
 
 function warnings(app, { warnings: rows, checks }) {
@@ -126,7 +130,11 @@ function foot(app, { model, engine, seconds }) {
   return h("div", { class: "foot" },
     h("p", {}, h("span", {}, `${model.name} ${model.version} · ${model.sha256.slice(0, 7)}`), h("span", {}, app.t("time_took", { seconds, device: engine.device.toUpperCase() }))),
     h("p", {}, terms.join(" · ")),
-    h("p", {}, app.say(app.open.page.research_use)));
+    h("p", {}, app.say(app.open.page.research_use)), removeButton(app));
+}
+
+function removeButton(app) {
+  return h("button", { class: "small", onclick: () => app.remove(app.open.study) }, app.t("remove_study"));
 }
 
 function noModel(app) {
@@ -135,10 +143,10 @@ function noModel(app) {
   const run = (model) => app.act(`studies/${study.id}/run`, { method: "POST", body: JSON.stringify({ model }) });
   return [
     h("div", { class: "trust plain", "data-testid": "no-model" }, icon("info"),
-      h("div", {}, h("strong", {}, t("no_model")), h("p", {}, `${study.message}.`))),
+      h("div", {}, h("strong", {}, t("no_model")), h("p", {}, sentence(study.message)))),
     app.models.length
       ? section(t("ask_model"), null, app.models.map((model) => h("button", { class: "wide", "data-testid": `run-${model}`, onclick: () => run(model) }, t("run_model", { model }))))
       : null,
-    h("div", { class: "foot" }, h("p", {}, app.say(app.open.page.research_use))),
+    h("div", { class: "foot" }, h("p", {}, app.say(app.open.page.research_use)), removeButton(app)),
   ];
 }

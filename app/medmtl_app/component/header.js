@@ -26,7 +26,7 @@ function about(app) {
   const date = (summary.date ?? "").replace(/^(\d{4})(\d{2})(\d{2})$/, "$1-$2-$3");
   const person = [summary.sex, summary.age?.replace(/^0*(\d+)Y$/, "$1 y")].filter(Boolean).join(" · ");
   const parts = [person, [summary.modality, summary.description || summary.series].filter(Boolean).join(" "), date,
-    summary.accession && `${app.t("accession")} ${summary.accession}`];
+    summary.study_id && `${app.t("study_id")} ${summary.study_id}`];
   return [h("strong", { "data-testid": "title" }, app.title(study)), ...parts.filter(Boolean).map((part) => h("span", {}, part))];
 }
 
@@ -45,7 +45,7 @@ function presets(app) {
     }));
 }
 
-const LINE = ["slice", "presets", "contours", "fill", "cross", "next", "measure", "hide", "all_keys"];
+const LINE = ["all_keys", "hide", "slice", "presets", "contours", "fill", "cross", "next", "measure"];
 
 export function keyLine(app) {
   if (!app.scene) return [];

@@ -4,8 +4,13 @@ const FONT = '12px Inter, "Segoe UI", "Source Sans", system-ui, sans-serif';
 const MARGIN = 12;
 const STEPS_MM = [1, 2, 5, 10, 20, 50, 100, 200];
 
-export function drawOverlay(context, pane, width, height) {
+/** All that lies over the image; lengths are in units of the page's text size, so that it grows with the screen. */
+export function drawOverlay(context, pane, ratio) {
+  const unit = pane.unit();
+  context.setTransform(ratio * unit, 0, 0, ratio * unit, 0, 0);
+  const [width, height] = [pane.canvas.clientWidth / unit, pane.canvas.clientHeight / unit];
   const { scene, plane } = pane;
+  drawRulers(context, pane);
   if (scene.show.cross) drawCross(context, pane, width, height);
   drawLesionNumbers(context, pane);
   context.font = FONT;
@@ -27,7 +32,7 @@ export function drawOverlay(context, pane, width, height) {
     say(context, `W ${number(scene.width)}  L ${number(scene.level)}`, width - MARGIN, MARGIN + 6, "right", "#b6bfc9");
     say(context, `${pane.placing().scale.toFixed(1)} px/mm`, width - MARGIN, MARGIN + 23, "right", "#b6bfc9");
   }
-  drawScale(context, pane.placing().scale, width, height);
+  drawScale(context, pane.placing().scale / unit, width, height);
   drawValue(context, pane, width, height);
 }
 
@@ -42,7 +47,7 @@ function say(context, text, x, y, align, color = "#e6e9ed") {
 }
 
 function drawCross(context, pane, width, height) {
-  const [x, y] = pane.place(pane.scene.cross).map((value) => Math.round(value) + 0.5);
+  const [x, y] = pane.spot(pane.scene.cross).map((value) => Math.round(value) + 0.5);
   const gap = 14;
   context.strokeStyle = "rgba(90, 160, 240, 0.75)";
   context.lineWidth = 1;
@@ -62,7 +67,7 @@ function drawLesionNumbers(context, pane) {
   context.font = `700 13px ${FONT.slice(5)}`;
   context.textBaseline = "middle";
   for (const lesion of pane.scene.lesionsIn(pane.plane, pane.slice)) {
-    const ends = [lesion.low, lesion.high].map((index) => pane.place(index));
+    const ends = [lesion.low, lesion.high].map((index) => pane.spot(index));
     const x = Math.max(ends[0][0], ends[1][0]) + 8;
     const y = Math.min(ends[0][1], ends[1][1]) - 2;
     say(context, String(lesion.id), x, y, "left", "#f5bd42");
@@ -101,10 +106,10 @@ function drawValue(context, pane, width, height) {
 }
 
 /** Rulers of the slice, each with its length in mm in the patient. */
-export function drawRulers(context, pane) {
+function drawRulers(context, pane) {
   for (const ruler of pane.scene.rulers) {
     if (ruler.plane !== pane.name || ruler.slice !== pane.slice) continue;
-    const [from, to] = [pane.place(ruler.from), pane.place(ruler.to)];
+    const [from, to] = [pane.spot(ruler.from), pane.spot(ruler.to)];
     for (const [style, line] of [["rgba(0, 0, 0, 0.7)", 4], ["#7fd4ff", 1.5]]) {
       context.strokeStyle = style;
       context.lineWidth = line;

@@ -1,12 +1,12 @@
 // One plane on a canvas: image, outlines, crosshair, texts; and what mouse and wheel do on it.
-import { drawOverlay, drawRulers } from "./overlay.js";
+import { drawOverlay } from "./overlay.js";
 
 const DRAG_WINDOW = 1.5; // window units per pixel, times width / 400
 
 export class Pane {
   /** @param tool () => name of the tool in hand; @param t () => translator. */
-  constructor(scene, name, { tool, t, activate, maximise }) {
-    Object.assign(this, { scene, name, tool, t, activate, maximise });
+  constructor(scene, name, { tool, t, activate, maximise, settled }) {
+    Object.assign(this, { scene, name, tool, t, activate, maximise, settled });
     this.plane = scene.planes[name];
     this.canvas = document.createElement("canvas");
     this.canvas.className = "pane";
@@ -18,6 +18,7 @@ export class Pane {
     this.pixels = new ImageData(this.image.width, this.image.height);
     this.words = new Uint32Array(this.pixels.data.buffer);
     this.zoom = 1;
+    this.textUnit = 1;
     this.pan = [0, 0]; // CSS pixels
     this.pointer = null;
     this.wheel = 0;
@@ -66,6 +67,16 @@ export class Pane {
     return [x + scale * mmX, y + scale * mmY];
   }
 
+  /** How much larger the page's text is than on a small screen. */
+  unit() {
+    return this.textUnit;
+  }
+
+  /** A voxel's centre in units of the overlay. */
+  spot(index) {
+    return this.place(index).map((value) => value / this.unit());
+  }
+
   indexAt(point) {
     const { scale, x, y } = this.placing();
     return this.plane.index((point[0] - x) / scale, (point[1] - y) / scale, this.slice);
@@ -75,6 +86,7 @@ export class Pane {
     const ratio = window.devicePixelRatio || 1;
     const { clientWidth: width, clientHeight: height } = this.canvas;
     if (!width || !height) return;
+    this.textUnit = Math.max(1, parseFloat(getComputedStyle(this.canvas).fontSize) / 13);
     if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(height * ratio)) {
       this.canvas.width = Math.round(width * ratio);
       this.canvas.height = Math.round(height * ratio);
@@ -94,9 +106,7 @@ export class Pane {
       x * ratio - (s * (a + b)) / 2, y * ratio - (s * c) / 2);
     context.drawImage(this.image, 0, 0);
     this.drawStructures(context, new DOMMatrix([s * a, 0, s * b, s * c, x * ratio, y * ratio]), ratio);
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    drawRulers(context, this);
-    drawOverlay(context, this, width, height);
+    drawOverlay(context, this, ratio);
     const { top, right, bottom, left } = this.plane.letters;
     this.canvas.dataset.letters = [top, right, bottom, left].join(" ");
     this.canvas.dataset.slice = this.sliceNumber;
@@ -156,7 +166,7 @@ export class Pane {
     canvas.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
     canvas.addEventListener("pointerleave", () => {
       this.pointer = null;
-      this.scene.changed();
+      this.scene.changed(this);
     });
     canvas.addEventListener("pointerdown", (event) => {
       canvas.focus({ preventScroll: true });
@@ -166,6 +176,7 @@ export class Pane {
     });
     canvas.addEventListener("pointermove", (event) => this.moved(event, at(event)));
     canvas.addEventListener("pointerup", () => {
+      if (this.drag?.tool === "window") this.settled();
       this.drag = null;
     });
   }
@@ -187,7 +198,7 @@ export class Pane {
       this.drag.last = point;
       this.dragged(this.drag.tool, dx, dy, point);
     }
-    this.scene.changed();
+    this.scene.changed(this);
   }
 
   dragged(tool, dx, dy, point) {
@@ -212,7 +223,7 @@ export class Pane {
     const by = zoom / this.zoom;
     this.pan = [(this.pan[0] - (x - width / 2)) * by + (x - width / 2), (this.pan[1] - (y - height / 2)) * by + (y - height / 2)];
     this.zoom = zoom;
-    this.scene.changed();
+    this.scene.changed(this);
   }
 
   onWheel(event) {

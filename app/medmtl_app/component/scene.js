@@ -2,6 +2,7 @@
 import { outline } from "./contours.js";
 import { Plane, PLANES, toLps } from "./plane.js";
 
+const UNSET = "#888888"; // what a bundle's label has where it names no colour
 const FALLBACK = ["#e8b23a", "#4f9dde", "#6cc08b", "#d0679d", "#8f7fe0", "#5cc4c4", "#d98b4b", "#9bbf4b"];
 
 export class Scene {
@@ -18,7 +19,7 @@ export class Scene {
     this.listeners = new Set();
     this.structures = view.structures.map((row, n) => ({
       ...row,
-      color: row.color ?? FALLBACK[n % FALLBACK.length],
+      color: row.color === UNSET ? FALLBACK[n % FALLBACK.length] : row.color,
       visible: true,
       contour: true,
       opacity: row.task === "lesions" ? 0.35 : 0.14,
@@ -42,8 +43,9 @@ export class Scene {
     this.changed();
   }
 
-  changed() {
-    for (const listener of this.listeners) listener();
+  /** Asks for a new picture, of one pane where only it has changed. */
+  changed(pane) {
+    for (const listener of this.listeners) listener(pane);
   }
 
   /** Where `index` is the voxel that all planes go through. */

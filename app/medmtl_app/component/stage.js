@@ -1,5 +1,5 @@
 // The middle: the planes of a study, or what stands in their place.
-import { h } from "./dom.js";
+import { h, sentence } from "./dom.js";
 import { bar, sampleButton, stateLine } from "./worklist.js";
 
 export function stage(app) {
@@ -24,11 +24,11 @@ function waiting(app) {
     h("h1", {}, app.title(study)),
     h("p", { class: "big" }, stateLine(app, study)),
     active ? bar(study.state === "running" && study.total ? study.done / study.total : null) : null,
-    study.message ? h("p", { class: "why" }, `${study.message}.`, h("code", {}, study.code)) : null,
+    study.message ? h("p", { class: "why" }, sentence(study.message), h("code", {}, study.code)) : null,
     active ? h("button", { onclick: () => app.act(`studies/${study.id}/cancel`, { method: "POST" }) }, t("cancel")) : null,
     stuck ? h("div", { class: "buttons" },
       h("button", { class: "primary", onclick: () => app.act(`studies/${study.id}/run`, { method: "POST", body: "{}" }) }, t("run_again")),
-      h("button", { onclick: () => app.act(`studies/${study.id}`, { method: "DELETE" }) }, t("remove"))) : null);
+      h("button", { onclick: () => app.remove(study) }, t("remove"))) : null);
 }
 
 function welcome(app) {

@@ -2,14 +2,16 @@
 const live = new WeakMap();
 
 export default function (component) {
-  const { data, parentElement } = component;
+  const { data, parentElement, setTriggerValue } = component;
+  // after the server began anew, a run of the page's script brings the token of the new session
+  const ask = () => setTriggerValue("renew", Date.now());
   let entry = live.get(parentElement);
   if (!entry) {
     const source = new URL("medmtl/ui/app.js", document.baseURI).href;
-    entry = { app: import(source).then((module) => module.mount(parentElement, data)) };
+    entry = { app: import(source).then((module) => module.mount(parentElement, data, ask)) };
     live.set(parentElement, entry);
   } else {
-    entry.app.then((app) => app.renew(data)); // the session began anew and has another token
+    entry.app.then((app) => app.renew(data));
   }
   return () => {
     live.delete(parentElement);

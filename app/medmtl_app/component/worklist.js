@@ -24,7 +24,7 @@ function running(app) {
 function searchField(app) {
   return h("input", {
     class: "search", type: "search", value: app.search ?? "", placeholder: app.t("search"), "aria-label": app.t("search"),
-    onchange: (event) => {
+    oninput: (event) => {
       app.search = event.target.value;
       app.renderWorklist();
     },
