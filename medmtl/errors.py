@@ -91,6 +91,8 @@ class Code(StrEnum):
     NO_PATIENT_COLUMN = "no-patient-column"
     EMPTY_LABEL = "empty-label"
     DUPLICATE_IMAGE = "duplicate-image"
+    NEAR_DUPLICATE = "near-duplicate"
+    SHORTCUT = "shortcut"
     NOT_ANNOTATED = "not-annotated"
     RARE_CLASS = "rare-class"
     UNLISTED_FILE = "unlisted-file"
@@ -235,6 +237,10 @@ MEANINGS: dict[Code, str] = {
     Code.EMPTY_LABEL: "a label occurs in no voxel of a case that counts as annotated for it; "
     "complete the map, or say in `cases.csv` that it was not drawn",
     Code.DUPLICATE_IMAGE: "two cases hold the same image; remove one, or give both the same patient",
+    Code.NEAR_DUPLICATE: "two cases hold nearly the same image, shifted or cropped say; "
+    "remove one, or give both the same patient and fold",
+    Code.SHORTCUT: "a class can be guessed from geometry, padding or a further column of `cases.csv`; "
+    "balance it over the classes, or show that the model beats that figure",
     Code.NOT_ANNOTATED: "a case has no label at all and teaches nothing; annotate it or remove its row",
     Code.RARE_CLASS: "a class has too few cases to be learnt or measured; add cases, or merge it with another",
     Code.UNLISTED_FILE: "a file of the data set belongs to no row of `cases.csv`; add the row or remove the file",

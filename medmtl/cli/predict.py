@@ -27,7 +27,7 @@ _FEW = 20  # cases up to which reports and pictures are written by default
 @click.option("--shard", metavar="K/N", help="Do every N-th case, starting with the K-th.")
 @click.option("--overwrite", is_flag=True, help="Run finished cases again and replace their results.")
 @click.option("--allow", metavar="CODE,…", default="", help="Pass these guards; every output says so.")
-@click.option("--formats", metavar="NAME,…", help="nii, json, csv, html, png, seg, sr, prob.")
+@click.option("--formats", metavar="NAME,…", help="nii, json, csv, html, png, seg, sr, rtstruct, sc, prob.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a case on stdout.")
 @click.option("--debug", is_flag=True, help="Tracebacks and details on stderr.")

@@ -2,19 +2,29 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medmtl.errors import Code, Notice, OutputError
-from medmtl.outputs.dicom_source import dicom_obstacle, with_warning
+from medmtl.outputs.dicom_source import SourceStudy, dicom_obstacle, with_warning
 from medmtl.outputs.files import cannot_write, fsync_folder, json_bytes, write_atomic
 from medmtl.outputs.nifti_map import mask_files, probability_files
 from medmtl.outputs.numbers import amount, percent
-from medmtl.outputs.structures import structures_of
+from medmtl.outputs.structures import Structure, structures_of
 from medmtl.result import CaseResult
 
-FORMATS = frozenset({"nii", "json", "html", "png", "seg", "sr", "csv", "prob"})
+if TYPE_CHECKING:
+    from medmtl.outputs.picture import KeyPictures
+
+FORMATS = frozenset({"nii", "json", "html", "png", "seg", "sr", "rtstruct", "sc", "csv", "prob"})
 """What can be asked for. `csv` is the run's `summary.csv`, written by `collect`; `sr` brings the SEG it refers to."""
+
+_Made = tuple[str, bytes, Callable[[], None]]
+"""File name, content, and what reads it back and refuses it where it differs."""
+
+_OF_STRUCTURES = frozenset({"seg", "sr", "rtstruct"})
 
 
 def write_case(result: CaseResult, out_dir: Path, formats: frozenset[str]) -> list[str]:
@@ -34,24 +44,24 @@ def write_case(result: CaseResult, out_dir: Path, formats: frozenset[str]) -> li
     """
     if not result.case or result.case.startswith(".") or Path(result.case).name != result.case or "\\" in result.case:
         raise OutputError(Code.CANNOT_WRITE, "the case's name is no folder name", "choose another --name-by")
-    partial = out_dir / f".{result.case}.{os.getpid()}.partial"
+    unfinished = out_dir / f".{result.case}.{os.getpid()}.partial"
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir()
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        unfinished.mkdir()
         names = []
         for name, data in _files(result, formats):
-            write_atomic(partial / name, data)
+            write_atomic(unfinished / name, data)
             names.append(f"{result.case}/{name}")
-        for folder in {partial, *(path for path in partial.rglob("*") if path.is_dir())}:
+        for folder in {unfinished, *(path for path in unfinished.rglob("*") if path.is_dir())}:
             fsync_folder(folder)
-        _swap(partial, out_dir / result.case)
+        _swap(unfinished, out_dir / result.case)
         fsync_folder(out_dir)
     except OSError as error:
         raise cannot_write(error) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return sorted(names)
 
 
@@ -66,8 +76,13 @@ def _swap(new: Path, final: Path) -> None:
 
 
 def _files(result: CaseResult, formats: frozenset[str]) -> Iterator[tuple[str, bytes]]:
-    if formats & {"seg", "sr"} and result.volume.dicom is not None:
-        objects, notice = _dicom(result, formats)
+    pictures = None
+    if formats & {"html", "png"} or ("sc" in formats and result.volume.dicom is not None):
+        from medmtl.outputs.picture import key_pictures  # slow to import
+
+        pictures = key_pictures(result)
+    if formats & (_OF_STRUCTURES | {"sc"}) and result.volume.dicom is not None:
+        objects, notice = _dicom(result, formats, pictures)
         yield from objects
         if notice is not None:
             result = with_warning(result, notice)
@@ -77,50 +92,82 @@ def _files(result: CaseResult, formats: frozenset[str]) -> Iterator[tuple[str, b
         yield from mask_files(result)
     if "prob" in formats:
         yield from probability_files(result)
-    if formats & {"html", "png"}:
-        yield from _pages(result, formats)
+    if pictures is not None:
+        yield from _pages(result, formats, pictures)
 
 
-def _dicom(result: CaseResult, formats: frozenset[str]) -> tuple[list[tuple[str, bytes]], Notice | None]:
-    """SEG and SR, read back and compared, or the reason why there are none."""
+def _dicom(
+    result: CaseResult, formats: frozenset[str], pictures: "KeyPictures | None"
+) -> tuple[list[tuple[str, bytes]], Notice | None]:
+    """The DICOM objects, read back and compared, or the reason why there are none."""
     obstacle = dicom_obstacle(result.volume)
     structures = structures_of(result)
-    if obstacle is None and not structures:
-        text = "No structure was found, so there is nothing for SEG and SR to refer to."
+    wanted = formats & _OF_STRUCTURES
+    if obstacle is None and wanted and not structures:
+        text = "No structure was found, so there is nothing for SEG, SR and RTSTRUCT to refer to."
         obstacle = Notice(code=Code.NO_DICOM_OUTPUT, text=text)
-    if obstacle is not None:
-        return [], obstacle
+        formats -= wanted
+    elif obstacle is not None:
+        formats = frozenset()
     # slow to import, and NIfTI runs never need them
     from pydicom.errors import InvalidDicomError
 
-    from medmtl.outputs.dicom_check import check_report, check_segmentation, part10_bytes
-    from medmtl.outputs.dicom_seg import segmentation
     from medmtl.outputs.dicom_source import read_source
-    from medmtl.outputs.dicom_sr import expected_numbers, report
 
+    made: list[_Made] = []
     try:
-        source = read_source(result)
-        seg = segmentation(result, source, structures)
-        seg_data = part10_bytes(seg)
-        sr = report(result, source, seg, structures) if "sr" in formats else None
-        sr_data = None if sr is None else part10_bytes(sr)
+        if formats & (_OF_STRUCTURES | {"sc"}):
+            source = read_source(result)
+            made += _structure_objects(result, source, structures, formats)
+            made += _captures(result, source, pictures if "sc" in formats else None)
     except (AttributeError, InvalidDicomError, KeyError, OSError, TypeError, ValueError) as error:
         text = f"The source series cannot carry DICOM outputs: {type(error).__name__} from its headers."
         return [], Notice(code=Code.NO_DICOM_OUTPUT, text=text)
-    check_segmentation(seg_data, structures, result.volume.grid)
-    objects = [("seg.dcm", seg_data)]
-    if sr_data is not None:
-        check_report(sr_data, expected_numbers(result, structures))
-        objects.append(("sr.dcm", sr_data))
-    return objects, None
+    for _, _, check in made:
+        check()
+    return [(name, data) for name, data, _ in made], obstacle
 
 
-def _pages(result: CaseResult, formats: frozenset[str]) -> Iterator[tuple[str, bytes]]:
+def _structure_objects(
+    result: CaseResult, source: SourceStudy, structures: tuple[Structure, ...], formats: frozenset[str]
+) -> Iterator[_Made]:
+    from medmtl.outputs.dicom_check import check_report, check_segmentation, part10_bytes
+    from medmtl.outputs.dicom_rtstruct import check_structure_set, structure_set
+    from medmtl.outputs.dicom_seg import segmentation
+    from medmtl.outputs.dicom_sr import expected_numbers, report
+
+    grid = result.volume.grid
+    if formats & {"seg", "sr"}:
+        seg = segmentation(result, source, structures)
+        data = part10_bytes(seg)
+        yield "seg.dcm", data, partial(check_segmentation, data, structures, grid)
+        if "sr" in formats:
+            data = part10_bytes(report(result, source, seg, structures))
+            yield "sr.dcm", data, partial(check_report, data, expected_numbers(result, structures))
+    if "rtstruct" in formats:
+        data = part10_bytes(structure_set(result, source, structures))
+        yield "rtstruct.dcm", data, partial(check_structure_set, data, structures, grid)
+
+
+def _captures(result: CaseResult, source: SourceStudy, pictures: "KeyPictures | None") -> Iterator[_Made]:
+    if pictures is None:
+        return
+    from medmtl.outputs.dicom_check import part10_bytes
+    from medmtl.outputs.dicom_sc import check_capture, secondary_captures
+
+    allowed = result.findings["allowed"]
+    passed = [f"guards passed on request: {', '.join(allowed)}"] if allowed else []
+    lines = ("; ".join(_said(result)), *passed, f"medmtl, model {_made_by(result)}")
+    for number, (capture, pixels) in enumerate(secondary_captures(result, source, pictures, lines), start=1):
+        data = part10_bytes(capture)
+        yield f"sc/{number:02d}.dcm", data, partial(check_capture, data, pixels)
+
+
+def _pages(result: CaseResult, formats: frozenset[str], pictures: "KeyPictures") -> Iterator[tuple[str, bytes]]:
     from medmtl.outputs.files import plain
-    from medmtl.outputs.picture import key_pictures, preview_png
+    from medmtl.outputs.picture import preview_png
     from medmtl.outputs.report_html import report_html
 
-    pictures = key_pictures(result)
     if "html" in formats:
         yield "report.html", report_html(plain(result.findings), pictures).encode()
     if "png" in formats:
@@ -128,6 +175,11 @@ def _pages(result: CaseResult, formats: frozenset[str]) -> Iterator[tuple[str, b
 
 
 def _caption(result: CaseResult) -> tuple[str, ...]:
+    lines = (f"{result.case}   {'   '.join(_said(result))}", f"RESEARCH USE ONLY   medmtl   {_made_by(result)}")
+    return tuple(line.encode("ascii", "replace").decode("ascii") for line in lines)
+
+
+def _said(result: CaseResult) -> list[str]:
     findings = result.findings
     said = []
     if findings["lesions"] is not None:
@@ -137,9 +189,10 @@ def _caption(result: CaseResult) -> tuple[str, ...]:
         found = findings["diagnosis"]
         said.append(f"{found['title'].get('en', found['class'])} {percent(found['probabilities'][found['class']])}")
     said.append(f"trust {findings['trust']['level']}")
-    model = f"{findings['model']['name']} {findings['model']['version']}"
-    terms = [
-        t for t, told in (("non-commercial", "non_commercial"), ("synthetic", "synthetic")) if findings["model"][told]
-    ]
-    lines = (f"{result.case}   {'   '.join(said)}", f"RESEARCH USE ONLY   medmtl   {', '.join([model, *terms])}")
-    return tuple(line.encode("ascii", "replace").decode("ascii") for line in lines)
+    return said
+
+
+def _made_by(result: CaseResult) -> str:
+    model = result.findings["model"]
+    terms = [t for t, told in (("non-commercial", "non_commercial"), ("synthetic", "synthetic")) if model[told]]
+    return ", ".join([f"{model['name']} {model['version']}", *terms])

@@ -84,6 +84,16 @@ def test_real_set_holds_one_exam_twice(shared: Path) -> None:
     report = check_dataset(shared / "data" / "cardiac_cine_mr")
     assert report.errors == 0
     assert {fault.case for fault in report.faults if fault.code == "duplicate-image"} == {"ACDC_076"}
+    assert [(pair.first, pair.second, pair.exact) for pair in report.twins] == [("ACDC_074", "ACDC_076", True)]
     assert report.coverage["diagnosis"] == dict.fromkeys(
         ("normal", "infarction", "dilated", "hypertrophic", "abnormal_rv"), 16
     )
+
+
+def test_real_set_holds_one_exam_under_two_names_with_shifted_slices(shared: Path) -> None:
+    report = check_dataset(shared / "data" / "cardiac_lge_mr")
+    assert [(pair.first, pair.second, pair.exact) for pair in report.twins] == [("Case_P059", "Case_P072", False)]
+    assert ("warning", "near-duplicate", "Case_P072") in codes(report)  # both are in one fold
+    aucs = {row.feature: row.auc for row in report.shortcuts}
+    assert aucs["geometry"] == pytest.approx(0.757, abs=0.05)  # as measured on all 100 cases, beside the data
+    assert aucs["slices"] < 0.6

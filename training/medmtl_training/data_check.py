@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from medmtl.errors import Code, DatasetError, MedmtlError
 from medmtl.geometry.grid import Grid
 from medmtl.reading.nifti import read_nifti
 from medmtl.task import Kind, Task
+from medmtl.volume import Volume
 from medmtl_training.cases import Case, Dataset, read_dataset
 from medmtl_training.evaluation.voxels import check_grids, read_masks
+from medmtl_training.near_duplicates import Sketch, shared_pairs, sketch_of
+from medmtl_training.shortcuts import CaseLook, Shortcut, shortcut_table
 
 FEW_CASES = 10
 """A class with fewer cases is reported as rare."""
@@ -47,6 +51,23 @@ class Fault:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Twins:
+    """Two cases that hold the same exam.
+
+    Attributes:
+        first: name of the case listed first.
+        second: name of the other.
+        share: part of the sampled runs of voxels that both images hold, 0..1.
+        exact: whether the voxels are the same.
+    """
+
+    first: str
+    second: str
+    share: float
+    exact: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataReport:
     """What a data set holds and what is wrong with it.
 
@@ -56,6 +77,8 @@ class DataReport:
         patients: number of patients.
         faults: errors first.
         coverage: voxel task to {label: {"annotated": cases, "present": cases}}, case-level task to {class: cases}.
+        twins: cases that hold the same exam, those of one patient among them.
+        shortcuts: how well each class can be guessed without looking at the anatomy.
     """
 
     name: str
@@ -63,6 +86,8 @@ class DataReport:
     patients: int = 0
     faults: tuple[Fault, ...] = ()
     coverage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    twins: tuple[Twins, ...] = ()
+    shortcuts: tuple[Shortcut, ...] = ()
 
     @property
     def errors(self) -> int:
@@ -75,9 +100,11 @@ class DataReport:
             {"code": str(f.code), "severity": str(f.severity), "case": f.case, "what": f.what, "repair": f.repair}
             for f in self.faults
         ]
+        twins = [{"cases": [t.first, t.second], "share": t.share, "exact": t.exact} for t in self.twins]
         return {
             "dataset": self.name, "cases": self.cases, "patients": self.patients, "errors": self.errors,
             "warnings": len(self.faults) - self.errors, "coverage": self.coverage, "findings": faults,
+            "same_exam": twins, "shortcuts": [shortcut.as_json() for shortcut in self.shortcuts],
         }  # fmt: skip
 
 
@@ -94,12 +121,16 @@ def check_dataset(root: Path, progress: Callable[[str], None] = lambda case: Non
         checker.case(case)
         progress(case.name)
     checker.whole()
+    twins = checker.twins()
+    shortcuts = checker.shortcuts()
     return DataReport(
         name=dataset.name,
         cases=len(dataset.cases),
         patients=len({case.patient for case in dataset.cases}),
         faults=tuple(sorted(checker.faults, key=lambda fault: (fault.severity, fault.code, fault.case or ""))),
         coverage=checker.coverage,
+        twins=twins,
+        shortcuts=shortcuts,
     )
 
 
@@ -112,7 +143,9 @@ class _Checker:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._images: dict[str, Case] = {}
+        self._images: dict[str, list[Case]] = {}
+        self._sketches: list[tuple[Case, Sketch]] = []
+        self._looks: dict[str, CaseLook] = {}
         self.faults: list[Fault] = []
         self.coverage: dict[str, dict[str, Any]] = {}
         for task in dataset.tasks:
@@ -154,22 +187,54 @@ class _Checker:
                 grids.append(None)
                 continue
             grids.append(volume.grid)
-            if volume.array.min() == volume.array.max():
-                what = f"image {channel} has the same value everywhere"
-                self.faults.append(
-                    _fault(DatasetError(Code.CONSTANT_IMAGE, what, "export it again or remove the case"), case.name)
-                )
-            self._duplicate(case, np.ascontiguousarray(volume.array))
+            self._voxels(case, channel, volume)
         known = [grid for grid in grids if grid is not None]
         for grid in known[1:]:
             self._same_grid(known[0], grid, case, "a further channel")
         return grids
 
-    def _duplicate(self, case: Case, array: Any) -> None:
+    def _voxels(self, case: Case, channel: str, volume: Volume) -> None:
+        array = np.ascontiguousarray(volume.array)
+        lowest = array.min()
+        if lowest == array.max():
+            what = f"image {channel} has the same value everywhere"
+            self.faults.append(
+                _fault(DatasetError(Code.CONSTANT_IMAGE, what, "export it again or remove the case"), case.name)
+            )
+        if case.name not in self._looks:
+            padding = float(np.count_nonzero(array == lowest) / array.size)
+            self._looks[case.name] = CaseLook(grid=volume.grid, padding=padding)
         content = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode() + array.tobytes()).hexdigest()
-        twin = self._images.setdefault(content, case)
-        if twin is case:
-            return
+        holders = self._images.setdefault(content, [])
+        if case not in holders:
+            holders.append(case)
+        self._sketches.append((case, sketch_of(volume)))
+
+    def twins(self) -> tuple[Twins, ...]:
+        """Cases that hold the same exam; the faults that follow are kept."""
+        order = {case.name: place for place, case in enumerate(self._dataset.cases)}
+        shares: dict[tuple[str, str], float] = {}
+        for pair in shared_pairs([sketch for _, sketch in self._sketches]):
+            names = {self._sketches[pair.first][0].name, self._sketches[pair.second][0].name}
+            if len(names) == 2:
+                first, second = sorted(names, key=order.__getitem__)
+                shares[first, second] = max(pair.share, shares.get((first, second), 0.0))
+        exact: set[tuple[str, str]] = set()
+        for holders in self._images.values():
+            for case in holders[1:]:
+                if (holders[0].name, case.name) not in exact:
+                    self._duplicate(holders[0], case)
+                exact |= {(one.name, two.name) for one, two in combinations(holders, 2)}
+        for (first, second), share in shares.items():
+            if (first, second) not in exact:
+                self._near_duplicate(self._dataset.case(first), self._dataset.case(second), share)
+        pairs = sorted(shares.keys() | exact, key=lambda pair: (order[pair[0]], order[pair[1]]))
+        return tuple(
+            Twins(first=first, second=second, share=shares.get((first, second), 1.0), exact=(first, second) in exact)
+            for first, second in pairs
+        )
+
+    def _duplicate(self, twin: Case, case: Case) -> None:
         leaks = twin.patient != case.patient
         repair = "remove one of the two" + (", or give both one patient and one fold" if leaks else "")
         severity = Severity.ERROR if leaks else Severity.WARNING
@@ -177,6 +242,24 @@ class _Checker:
         self.faults.append(
             Fault(code=Code.DUPLICATE_IMAGE, severity=severity, case=case.name, what=what, repair=repair)
         )
+
+    def _near_duplicate(self, twin: Case, case: Case, share: float) -> None:
+        if twin.patient == case.patient:
+            return  # parts of one exam may overlap; they stay together in every fold
+        severity = Severity.WARNING if twin.fold == case.fold else Severity.ERROR
+        what = f"the image is nearly that of {twin.name} ({share:.0%} of its runs of voxels are in both)"
+        repair = "remove one of the two, or give both one patient and one fold"
+        self.faults.append(Fault(code=Code.NEAR_DUPLICATE, severity=severity, case=case.name, what=what, repair=repair))
+
+    def shortcuts(self) -> tuple[Shortcut, ...]:
+        """The whole table; the clear ones are kept as warnings."""
+        table = shortcut_table(self._dataset, self._looks)
+        for row in table:
+            if row.is_clear:
+                what = f"{row.feature} alone tells {row.label} of {row.task} with AUC {row.auc:.2f}"
+                repair = "balance it over the classes, and see that the model beats this figure"
+                self.warn(Code.SHORTCUT, None, what, repair)
+        return table
 
     def _same_grid(self, expected: Grid, found: Grid, case: Case, what: str) -> None:
         try:

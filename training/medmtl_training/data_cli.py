@@ -1,6 +1,6 @@
 """`medmtl data`: what a data set holds and whether it is sound."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,8 @@ import click
 
 if TYPE_CHECKING:
     from medmtl_training.data_check import DataReport
+    from medmtl_training.data_repair import Repair
+    from medmtl_training.shortcuts import Shortcut
 
 
 @click.group("data")
@@ -18,13 +20,35 @@ def data() -> None:
 @data.command("check")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--fix", type=click.Path(path_type=Path), metavar="DIR", help="Write a copy with the safe repairs.")
 @click.option("--quiet", is_flag=True, help="Say nothing while it runs.")
 @click.pass_context
-def check(context: click.Context, dataset: Path, *, as_json: bool, quiet: bool) -> None:
-    """Is DATASET sound? Reads every image and label; exit code 1 where there are errors."""
+def check(context: click.Context, dataset: Path, *, as_json: bool, fix: Path | None, quiet: bool) -> None:
+    """Is DATASET sound? Reads every image and label; exit code 1 where there are errors.
+
+    With --fix the copy is checked too, and its errors count. DATASET is never changed.
+    """
     from medmtl.outputs.files import json_bytes
     from medmtl_training.data_check import check_dataset
+    from medmtl_training.data_repair import check_target, repair_dataset
 
+    if fix is not None:
+        check_target(dataset, fix)
+    report = check_dataset(dataset, _progress(quiet=quiet))
+    result = report.as_json()
+    lines = _lines(report)
+    if fix is not None and not report.cases:
+        lines.append("no copy was written: nothing can be repaired before the case list can be read")
+    elif fix is not None:
+        repairs = repair_dataset(dataset, report, fix)
+        report = check_dataset(fix, _progress(quiet=quiet))
+        result |= {"repairs": [repair.as_json() for repair in repairs], "copy": report.as_json()}
+        lines += ["", *_repair_lines(repairs), "", "The copy:", *_lines(report)]
+    click.echo(json_bytes(result).decode().rstrip("\n") if as_json else "\n".join(lines))
+    context.exit(1 if report.errors else 0)
+
+
+def _progress(*, quiet: bool) -> Callable[[str], None]:
     done = 0
 
     def progress(case: str) -> None:
@@ -33,21 +57,35 @@ def check(context: click.Context, dataset: Path, *, as_json: bool, quiet: bool) 
         if not quiet and done % 50 == 0:
             click.echo(f"checked {done} cases", err=True)
 
-    report = check_dataset(dataset, progress)
-    if as_json:
-        click.echo(json_bytes(report.as_json()).decode().rstrip("\n"))
-    else:
-        click.echo("\n".join(_lines(report)))
-    context.exit(1 if report.errors else 0)
+    return progress
 
 
 def _lines(report: "DataReport") -> list[str]:
     lines = [f"{report.name}: {report.cases} cases of {report.patients} patients"]
     lines.extend(f"  {task}: {_coverage(counts)}" for task, counts in report.coverage.items())
+    lines.extend(_shortcut_lines(report.shortcuts))
     for fault in report.faults:
         lines.append(f"{fault.severity} {fault.code} {fault.case or 'data set'}: {fault.what}; {fault.repair}")
     lines.append(f"{report.errors} errors, {len(report.faults) - report.errors} warnings")
     return lines
+
+
+def _shortcut_lines(rows: Sequence["Shortcut"]) -> Iterator[str]:
+    for task in dict.fromkeys(row.task for row in rows):
+        cells = {(row.feature, row.label): f"{row.auc:.2f}" for row in rows if row.task == task}
+        labels = list(dict.fromkeys(label for _, label in cells))
+        features = list(dict.fromkeys(feature for feature, _ in cells))
+        title = f"  {task} guessed without the anatomy, AUC"
+        width = max(len(title), *(len(feature) + 4 for feature in features))
+        yield "  ".join([title.ljust(width), *labels])
+        for feature in features:
+            figures = [cells.get((feature, label), "-").rjust(len(label)) for label in labels]
+            yield "  ".join([f"    {feature}".ljust(width), *figures])
+
+
+def _repair_lines(repairs: Sequence["Repair"]) -> list[str]:
+    lines = [f"repaired {repair.code} {repair.case or 'data set'}: {repair.done}" for repair in repairs]
+    return [*lines, f"{len(repairs)} repairs"]
 
 
 def _coverage(counts: Mapping[str, Any]) -> str:
