@@ -49,7 +49,7 @@ def _show(out_dir: Path, names: list[str], table: Path) -> None:
 
     from medmtl.outputs.sentences import report_sentences
 
-    rows = csv.DictReader(table.open(encoding="utf-8")) if table.is_file() else []
+    rows = csv.DictReader(table.read_text(encoding="utf-8").splitlines() if table.is_file() else [])
     truth = {row["case"]: row["diagnosis"] for row in rows}
     for name in names:
         path = out_dir / name / "findings.json"

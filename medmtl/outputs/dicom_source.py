@@ -72,7 +72,7 @@ def dicom_obstacle(volume: Volume) -> Notice | None:
         if not value
     ]
     if missing:
-        text = f"The source series has no {' and no '.join(missing)}, so SEG and SR cannot refer to it."
+        text = f"The source series has no {' and no '.join(missing)}, so DICOM objects cannot refer to it."
         return Notice(code=Code.NO_DICOM_OUTPUT, text=text)
     return None
 
