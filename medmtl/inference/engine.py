@@ -1,5 +1,6 @@
 """What runs the network: one small interface, torch behind it."""
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,9 +34,11 @@ class Engine(Protocol):
 
     Attributes:
         networks: how many there are, one or an ensemble.
+        workers: how many windows it runs side by side.
     """
 
     networks: int
+    workers: int
 
     def describe(self) -> dict[str, Any]:
         """Name, version, device and precision, for every result."""
@@ -67,6 +70,8 @@ class TorchEngine:
         self.device = torch.device(device)
         self.nets = [net.to(self.device).eval() for net in nets]
         self.networks = len(nets)
+        # Side by side on one core each, windows waste nothing on waiting for each other's threads at every layer.
+        self.workers = 1 if self.device.type == "cuda" else os.cpu_count() or 1
         self.dtype = autocast_dtype(self.device) if precision == "autocast" else torch.float32
 
     def describe(self) -> dict[str, Any]:

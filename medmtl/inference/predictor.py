@@ -1,6 +1,7 @@
 """A prepared case to probabilities on the working grid: windows blended, every answer from one encoder pass."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
@@ -54,11 +55,26 @@ def predict(
     further networks, and mirrored passes where the plan declares them, are averaged in where it has seen anything.
     """
     run = _Run(prepared, plan, engine, tasks)
-    for done, start in enumerate(run.starts, start=1):
-        run.window(start)
-        if progress is not None:
-            progress(done, len(run.starts))
+    pool = ThreadPoolExecutor(engine.workers)
+    try:
+        # windows run side by side and are added up in order, so that the sums have the same bits every time
+        found = zip(run.starts, pool.map(run.window, run.starts), strict=True)
+        for done, (start, answers) in enumerate(found, start=1):
+            run.add(start, answers)
+            if progress is not None:
+                progress(done, len(run.starts))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return run.finish()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Answers:
+    """Of one window: every pass of each voxel task, every pass of each network's sums, whether the case is there."""
+
+    dense: Mapping[str, Sequence[ProbabilityArray]]
+    sums: Mapping[int, Sequence[FloatArray]]
+    seen: bool
 
 
 class _Run:
@@ -82,8 +98,8 @@ class _Run:
         self.further = passes[1:]
         self.exclusive = {task.name: task.kind is Kind.SEGMENTATION for task in tasks}
 
-    def window(self, start: tuple[int, int, int]) -> None:
-        """Runs one window, mirrored too where it is worth it, and adds it up."""
+    def window(self, start: tuple[int, int, int]) -> _Answers:
+        """Runs one window, and further passes of it where they are worth it."""
         box = self._box(start)
         share = self.weight / self.total[box]
         image: ImageArray = self.image[(slice(None), *box)]
@@ -93,19 +109,29 @@ class _Run:
         seen = {name: float(p[int(self.exclusive[name]) :].max(initial=0.0)) > _SEEN for name, p in plain.dense.items()}
         seen_case = plain.sums is not None and plain.peak > _SEEN
         dense = {name: [p] for name, p in plain.dense.items()}
-        sums = {0: [plain.sums]}
+        sums = {} if plain.sums is None else {0: [plain.sums]}
         for network, axes in self.further if seen_case or any(seen.values()) else ():
             flip = tuple(axis + 1 for axis in axes)
             answer = self.engine.run(np.flip(image, flip), np.flip(weight, axes), self.asked, network)
-            sums.setdefault(network, []).append(answer.sums)
+            if answer.sums is not None:
+                sums.setdefault(network, []).append(answer.sums)
             for name, p in answer.dense.items():
                 if seen[name]:
                     dense[name].append(np.flip(p, flip))
+        return _Answers(dense=dense, sums=sums, seen=seen_case)
+
+    def add(self, start: tuple[int, int, int], answers: _Answers) -> None:
+        """Adds the answers of one window to those of the case."""
+        box = self._box(start)
+        share = self.weight / self.total[box]
         for name, found in self.dense.items():
-            found[(slice(None), *box)] += sum(dense[name]) * (share / len(dense[name]))
-        if plain.sums is not None:
-            # The case is read where something is; the rest of the field of view counts only if nothing is anywhere.
-            _add(self.seen if seen_case else self.rest, sums)
+            passes = answers.dense[name]
+            found[(slice(None), *box)] += sum(passes) * (share / len(passes))
+        # The case is read where something is; the rest of the field of view counts only if nothing is anywhere.
+        total = self.seen if answers.seen else self.rest
+        for network, rows in answers.sums.items():
+            mean = np.mean(rows, axis=0)
+            total[network] = total[network] + mean if network in total else mean
 
     def finish(self) -> Prediction:
         """Everything that was added up, without the padding."""
@@ -119,12 +145,6 @@ class _Run:
     def _box(self, start: tuple[int, int, int]) -> tuple[slice, slice, slice]:
         i, j, k = (slice(first, first + size) for first, size in zip(start, self.plan.patch, strict=True))
         return (i, j, k)
-
-
-def _add(total: dict[int, FloatArray], found: Mapping[int, Sequence[FloatArray | None]]) -> None:
-    for network, passes in found.items():
-        mean = np.mean([row for row in passes if row is not None], axis=0)
-        total[network] = total[network] + mean if network in total else mean
 
 
 def _mirrors(axes: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from medmtl.bundle.bundle import Bundle
 from medmtl.bundle.weights import load_networks
 from medmtl.inference.engine import Engine, TorchEngine, choose_device
@@ -22,4 +24,7 @@ def load_model(bundle: Bundle, device: str) -> Model:
         BundleError: weights that do not fit.
         UsageError: `no-device`.
     """
-    return Model(bundle=bundle, engine=TorchEngine(load_networks(bundle), choose_device(device)))
+    engine = TorchEngine(load_networks(bundle), choose_device(device))
+    if engine.workers > 1:
+        torch.set_num_threads(1)
+    return Model(bundle=bundle, engine=engine)

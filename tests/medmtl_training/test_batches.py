@@ -32,6 +32,7 @@ def case(name: str, **changes: Any) -> PreparedCase:
         "labels": {"organs": labels}, "annotated": {}, "case_labels": {"diagnosis": 1, "signs": [0, 2], "age": 50.5},
         "spacing": (1.5, 1.5, 6.0), "voxel_ml": 0.0135, "hashes": (),
         "foreground": {"organs.a": np.argwhere(labels)}, "box": np.array([[6, 6, 1], [11, 11, 3]]), "filled": 108,
+        "deciding": {"organs": (0,)},
     }  # fmt: skip
     return PreparedCase(**{**values, **changes})
 

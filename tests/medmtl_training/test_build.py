@@ -21,7 +21,7 @@ def test_a_regression_starts_at_the_mean_of_what_is_known() -> None:
     case = PreparedCase(
         name="a", patient="a", fold=None, image=np.zeros((1, 2, 2, 2), np.float32), labels={}, annotated={},
         case_labels={"age": 40.0, "weight": None, "diagnosis": 1}, spacing=(1.0, 1.0, 1.0), voxel_ml=0.001, hashes=(),
-        foreground={}, box=None, filled=0,
+        foreground={}, box=None, deciding={}, filled=0,
     )  # fmt: skip
     cases = [case, replace(case, case_labels={"age": 60.0}), replace(case, case_labels={"age": None})]
     net, plain = (build_network(1, STACK, TASKS, 0).eval() for _ in range(2))

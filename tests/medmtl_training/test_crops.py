@@ -26,6 +26,7 @@ def block_case(shape: tuple[int, int, int] = (40, 36, 10), **changes: Any) -> Pr
         name="c", patient="c", fold=None, image=image, labels={"organs": labels}, annotated={}, case_labels={},
         spacing=(1.5, 1.5, 6.0), voxel_ml=0.0135, hashes=(), foreground={"organs.block": where},
         box=np.array([[16, 15, 4], [23, 20, 5]]), filled=len(where),
+        deciding={"organs": (0,)},
     )  # fmt: skip
     return replace(case, **changes)
 
@@ -158,7 +159,7 @@ def test_one_seed_one_crop() -> None:
 def test_overlapping_masks_keep_their_channels() -> None:
     labels = np.zeros((2, 40, 36, 10), np.uint8)
     labels[0, 16:24, 15:21, 4:6], labels[1] = 1, 255
-    crop = crops(block_case(labels={"parts": labels}), WHOLE, 1)[0]
+    crop = crops(block_case(labels={"parts": labels}, deciding={"parts": (0, 1)}), WHOLE, 1)[0]
     assert tuple(crop.labels["parts"].shape) == (2, *PATCH)
     assert torch.all(crop.labels["parts"][1] == 255)
     assert crop.complete

@@ -59,6 +59,7 @@ def heart_case(seed: int, **changes: Any) -> PreparedCase:
         "case_labels": {"diagnosis": int(ill), "grade": 2 * int(ill), "signs": [0] if ill else [], "age": 1.0 + ill},
         "spacing": (6.0, 6.0, 12.0), "voxel_ml": 0.432, "hashes": (),
         "foreground": {"organs.myocardium": np.argwhere(organs == 2)}, "box": np.array([[5, 5, 1], [14, 14, 4]]),
+        "deciding": {"organs": (0, 1), "lesions": (0,), "parts": (0, 1)},
         "filled": int((organs > 0).sum() + (lesions > 0).sum() + parts.sum()),
     }  # fmt: skip
     return PreparedCase(**{**values, **changes})

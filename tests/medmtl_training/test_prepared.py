@@ -123,3 +123,18 @@ def test_hashes_are_those_of_the_files(toy: Path) -> None:
     assert case.hashes == image_hashes(dataset.case("c03"))
     meta = json.loads((toy / "prepared" / "c03" / "case.json").read_text(encoding="utf-8"))
     assert meta["labelled"] == ["lesions", "organs"]
+
+
+def test_lesions_and_their_hosts_stand_for_a_case_where_there_are_any() -> None:
+    from medmtl.task import tasks_from_mapping
+    from medmtl_training.prepared import _deciding, count_deciding
+
+    organs = {"kind": "segmentation", "labels": ["spleen", "liver", "aorta"]}
+    lesions = {"kind": "segmentation", "labels": ["cyst", "tumour"], "inside": "organs.liver"}
+    found = np.array([[[0, 1, 2, 2, 3, 3]]], dtype=np.uint8)
+    spots = np.array([[[0, 0, 1, 0, 0, 0]]], dtype=np.uint8)
+    both = _deciding(tasks_from_mapping({"organs": organs, "lesions": lesions}))
+    assert both == {"lesions": (0, 1), "organs": (1,)}
+    assert count_deciding({"organs": found, "lesions": spots}, both) == 3
+    alone = _deciding(tasks_from_mapping({"organs": organs}))
+    assert count_deciding({"organs": found}, alone) == 5

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medmtl.shapes import FloatArray, Shape
 from medmtl_training.intensity import vary_intensity
-from medmtl_training.prepared import IGNORED, PreparedCase
+from medmtl_training.prepared import IGNORED, PreparedCase, count_deciding
 from medmtl_training.settings import Augmentation, TrainSettings
 
 _COMPLETE = 0.8  # of the annotated voxels, for a crop to stand for its case
@@ -57,7 +57,7 @@ def cut_crop(
     image = torch.where(mask, image, torch.zeros(()))
     labels = {name: _labels(torch.from_numpy(found), grid, mask) for name, found in case.labels.items()}
     scale = float(np.abs(np.linalg.det(matrix)))
-    found_voxels = sum(int(((found > 0) & (found != IGNORED)).sum()) for found in labels.values())
+    found_voxels = count_deciding(labels, case.deciding)
     complete = case.filled == 0 or found_voxels * scale >= _COMPLETE * case.filled
     return Crop(
         image=image, inside=mask[None].float(), labels=labels, voxel_ml=case.voxel_ml * scale, complete=complete

@@ -36,7 +36,9 @@ class PreparedCase:
         hashes: SHA-256 of the image files.
         foreground: label key to voxel indices `(n, 3)`, a sample, of each annotated structure.
         box: lowest and highest index of all annotated structures `(2, 3)`, None where there is none.
-        filled: number of labelled voxels of all tasks.
+        deciding: voxel task to the places of its labels that stand for the case: lesions and their hosts, or all
+            structures where no task lies inside another.
+        filled: number of voxels of the deciding structures.
     """
 
     name: str
@@ -51,6 +53,7 @@ class PreparedCase:
     hashes: tuple[str, ...]
     foreground: Mapping[str, np.ndarray[Any, Any]]
     box: np.ndarray[Any, Any] | None
+    deciding: Mapping[str, tuple[int, ...]]
     filled: int
 
 
@@ -71,7 +74,8 @@ def read_prepared(folder: Path, name: str, tasks: tuple[Task, ...]) -> PreparedC
     except (OSError, ValueError, KeyError) as error:
         what = f"prepared case {name} cannot be read ({type(error).__name__})"
         raise TrainingError(Code.UNREADABLE, what, "prepare the data again") from None
-    foreground, box, filled = _foreground(labels, tasks)
+    foreground, box = _foreground(labels, tasks)
+    deciding = _deciding(tasks)
     return PreparedCase(
         name=name,
         patient=meta["patient"],
@@ -85,7 +89,8 @@ def read_prepared(folder: Path, name: str, tasks: tuple[Task, ...]) -> PreparedC
         hashes=tuple(meta["hashes"]),
         foreground=foreground,
         box=box,
-        filled=filled,
+        deciding=deciding,
+        filled=count_deciding(labels, deciding),
     )
 
 
@@ -95,9 +100,9 @@ def read_shape(folder: Path, name: str) -> Shape:
     return (int(i), int(j), int(k))
 
 
-def _foreground(labels: Mapping[str, LabelMap], tasks: tuple[Task, ...]) -> tuple[dict[str, Any], Any, int]:
+def _foreground(labels: Mapping[str, LabelMap], tasks: tuple[Task, ...]) -> tuple[dict[str, Any], Any]:
     foreground: dict[str, Any] = {}
-    lows, highs, filled = [], [], 0
+    lows, highs = [], []
     for task in tasks:
         if task.name not in labels:
             continue
@@ -107,10 +112,34 @@ def _foreground(labels: Mapping[str, LabelMap], tasks: tuple[Task, ...]) -> tupl
             where = np.argwhere(mask)
             if len(where) == 0:
                 continue
-            filled += len(where)
             lows.append(where.min(axis=0))
             highs.append(where.max(axis=0))
             step = max(1, len(where) // _FOREGROUND_SAMPLE)
             foreground[f"{task.name}.{label.name}"] = where[::step]
     box = np.stack([np.min(lows, axis=0), np.max(highs, axis=0)]) if lows else None
-    return foreground, box, filled
+    return foreground, box
+
+
+def count_deciding(labels: Mapping[str, Any], deciding: Mapping[str, tuple[int, ...]]) -> int:
+    """Voxels of the deciding structures in label maps, of a case or of a crop of it."""
+    total = 0
+    for name, places in deciding.items():
+        if name in labels:
+            found = labels[name]
+            total += sum(int(((found[p] == 1) if found.ndim == 4 else (found == p + 1)).sum()) for p in places)
+    return total
+
+
+def _deciding(tasks: tuple[Task, ...]) -> dict[str, tuple[int, ...]]:
+    """A class about lesions is decided where they and their hosts lie, however far the other organs reach."""
+    dense = {task.name: task for task in tasks if task.is_voxel}
+    inside = [task for task in dense.values() if task.inside]
+    if not inside:
+        return {name: tuple(range(len(task.labels))) for name, task in dense.items()}
+    places: dict[str, set[int]] = {}
+    for task in inside:
+        places.setdefault(task.name, set()).update(range(len(task.labels)))
+        host, _, label = str(task.inside).partition(".")
+        names = [known.name for known in dense[host].labels]
+        places.setdefault(host, set()).add(names.index(label))
+    return {name: tuple(sorted(found)) for name, found in places.items()}

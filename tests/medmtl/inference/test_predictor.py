@@ -25,6 +25,7 @@ class ImageEngine:
     """Says of each voxel what the image says, and sums up the image for the case."""
 
     networks = 1
+    workers = 2
 
     def __init__(self) -> None:
         self.calls = 0

@@ -27,6 +27,7 @@ class OracleEngine:
 
     logits: tuple[float, float] = (0.0, 4.0)
     networks: int = 1
+    workers: int = 1
 
     def describe(self) -> dict[str, Any]:
         return {"name": "oracle", "version": "1", "device": "cpu", "precision": "float32"}
