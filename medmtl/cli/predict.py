@@ -8,6 +8,7 @@ import click
 if TYPE_CHECKING:
     from medmtl.cli.reporting import Reporter
     from medmtl.errors import MedmtlError
+    from medmtl.inference.predictor import Progress
     from medmtl.pipeline.batch import BatchOptions, Models, Outcome
     from medmtl.reading.any_volume import CaseInput
 
@@ -93,7 +94,7 @@ def run(
 
     count, started = len(cases), 0
 
-    def begin(case: "CaseInput") -> "object":
+    def begin(case: "CaseInput") -> "Progress":
         nonlocal started
         started += 1
         reporter.begin(case.where, started, count)
@@ -101,7 +102,7 @@ def run(
 
     errors: list[MedmtlError] = []
     try:
-        for number, outcome in enumerate(run_batch(cases, models, options, out_dir, begin), start=1):  # type: ignore[arg-type]
+        for number, outcome in enumerate(run_batch(cases, models, options, out_dir, begin), start=1):
             _say(outcome, number, count, reporter)
             if outcome.error is not None:
                 errors.append(outcome.error)
