@@ -214,3 +214,25 @@ def test_cases_that_no_network_saw_are_answered_by_all_of_them(trained: Path, da
     assert CliRunner().invoke(predict, arguments, catch_exceptions=False).exit_code == 0
     for name in ("findings.json", "organs.nii.gz", "lesions.nii.gz"):
         assert (both / "HEARTS_009" / name).read_bytes() == (out / "HEARTS_009" / name).read_bytes()
+
+
+def test_in_cross_validation_a_case_kept_out_is_answered_by_the_network_of_its_fold(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
+    from medmtl_training.heldout import answer_unseen
+    from medmtl_training.publish import only_network
+
+    dataset, _ = read_dataset(data)
+    bundle = read_bundle(trained / "bundle")
+    kept_out = replace(dataset.case("HEARTS_009"), fold=1)
+    others = tuple(case for case in dataset.cases if case.fold == 0 and case.name != "HEARTS_009")
+    together = answer_unseen(bundle, replace(dataset, cases=(*others, kept_out)), tmp_path / "all")
+    alone = only_network(bundle, "fold_1.safetensors")
+    by_one = answer_unseen(alone, replace(dataset, cases=(kept_out,)), tmp_path / "one")
+    first, second = (
+        json.loads((out / "HEARTS_009" / "findings.json").read_text(encoding="utf-8"))["tasks"]
+        for out in (by_one, together)
+    )
+    assert first == second
+    name = "HEARTS_009/lesions.nii.gz"
+    assert (by_one / name).read_bytes() == (together / name).read_bytes()

@@ -1,5 +1,6 @@
 """Answers for the cases of a data set, each by a network that was not trained on it."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ _FORMATS = frozenset({"nii", "json", "csv"})
 def predict_heldout(model: str, dataset: Dataset, out: Path) -> Path:
     """Writes answers to `out` as `medmtl predict` does and returns it.
 
-    Where several networks of an ensemble did not see a case, all of these answer it together.
+    On the data set that the networks come from, a case is answered by the network of its own fold, as in any cross-validation;
+    on other data, or where a fold has no network, all networks that did not see the case answer it together.
 
     Raises:
         DatasetError: `seen-in-training`: no network of the model may answer a case.
@@ -33,10 +35,12 @@ def answer_unseen(bundle: Bundle, dataset: Dataset, out: Path) -> Path:
     rows: list[dict[str, Any]] = list(bundle.training["networks"])
     members = [Member(name=row["weights"], seen=frozenset(row["images_sha256"])) for row in rows]
     allowed = unseen_members({case.name: image_hashes(case) for case in dataset.cases}, members)
+    own = _networks_of_folds(rows) if any(len(names) < len(members) for names in allowed.values()) else {}
     groups: dict[tuple[str, ...], list[CaseInput]] = {}
     for case in dataset.cases:
         given = CaseInput(name=case.name, kind=InputKind.NIFTI, paths=case.images, source=case.images[0])
-        groups.setdefault(allowed[case.name], []).append(given)
+        names = allowed[case.name]
+        groups.setdefault((own[case.fold],) if own.get(case.fold) in names else names, []).append(given)
     for names, cases in sorted(groups.items()):
         part = only_network(bundle, names[0])
         for name in names[1:]:
@@ -46,6 +50,12 @@ def answer_unseen(bundle: Bundle, dataset: Dataset, out: Path) -> Path:
                 what = f"case {outcome.line.case} cannot be answered: {outcome.error.what}"
                 raise TrainingError(Code.UNREADABLE, what, outcome.error.todo)
     return out
+
+
+def _networks_of_folds(rows: list[dict[str, Any]]) -> dict[int | None, str]:
+    """Fold number to the weights' name of the network that was trained without it."""
+    names = [str(row["weights"]) for row in rows]
+    return {int(found[1]): name for name in names if (found := re.match(r"fold_(\d+)\.", name))}
 
 
 def _silent(case: CaseInput) -> None:
