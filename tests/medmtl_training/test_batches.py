@@ -111,7 +111,8 @@ def test_rare_combinations_are_drawn_as_often_as_common_ones_where_asked(
     cases.append(case("rare", case_labels={"diagnosis": 1}))
     maker = BatchMaker(cases, TASKS, STACK, TrainSettings(balanced=balanced))
     rng = np.random.default_rng(0)
-    drawn = Counter(maker._draw(rng).name for _ in range(400))
+    pool = maker._pool(maker.schedule.every)
+    drawn = Counter(maker._draw(rng, *pool).name for _ in range(400))
     assert low < drawn["rare"] / 400 < high
 
 

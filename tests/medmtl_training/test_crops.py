@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from medmtl.preparation.plan import Plan
+from medmtl.shapes import Shape
 from medmtl_training.crops import Crop, cut_crop
 from medmtl_training.prepared import PreparedCase
 from medmtl_training.settings import Augmentation, TrainSettings
+from tests.tiny import STACK
 
 PATCH = (16, 16, 4)
 STILL = Augmentation(
@@ -31,8 +34,12 @@ def block_case(shape: tuple[int, int, int] = (40, 36, 10), **changes: Any) -> Pr
     return replace(case, **changes)
 
 
+def plan(patch: Shape, flips: tuple[int, ...] = (), **changes: Any) -> Plan:
+    return replace(STACK, patch=patch, strides=((1, 1, 1),) * len(STACK.strides), flips=flips, mirror=(), **changes)
+
+
 def crops(case: PreparedCase, settings: TrainSettings, count: int = 12, flips: tuple[int, ...] = ()) -> list[Crop]:
-    return [cut_crop(case, PATCH, settings, flips, np.random.default_rng(seed)) for seed in range(count)]
+    return [cut_crop(case, plan(PATCH, flips), settings, np.random.default_rng(seed)) for seed in range(count)]
 
 
 def test_a_still_crop_is_cut_from_the_image_as_it_is() -> None:
@@ -41,7 +48,7 @@ def test_a_still_crop_is_cut_from_the_image_as_it_is() -> None:
     labels = rng.integers(0, 3, (40, 36, 10)).astype(np.uint8)
     settings = replace(WHOLE, whole=0.0, foreground=1.0)  # centred between voxels: half a voxel blurs an even patch
     case = block_case(image=image, labels={"organs": labels}, foreground={"x": np.array([[20, 18, 5]])})
-    crop = cut_crop(case, (15, 13, 3), settings, (), rng)
+    crop = cut_crop(case, plan((15, 13, 3)), settings, rng)
     box = (slice(13, 28), slice(12, 25), slice(4, 7))
     assert np.allclose(crop.image.numpy()[0], image[0][box], atol=1e-4)
     assert np.array_equal(crop.labels["organs"].numpy(), labels[box])
@@ -151,7 +158,7 @@ def test_flips_of_the_plan_and_no_others() -> None:
 
 def test_one_seed_one_crop() -> None:
     settings = TrainSettings()
-    one, two = (cut_crop(block_case(), PATCH, settings, (0,), np.random.default_rng(3)) for _ in range(2))
+    one, two = (cut_crop(block_case(), plan(PATCH, (0,)), settings, np.random.default_rng(3)) for _ in range(2))
     assert torch.equal(one.image, two.image)
     assert torch.equal(one.labels["organs"], two.labels["organs"])
 
@@ -163,3 +170,27 @@ def test_overlapping_masks_keep_their_channels() -> None:
     assert tuple(crop.labels["parts"].shape) == (2, *PATCH)
     assert torch.all(crop.labels["parts"][1] == 255)
     assert crop.complete
+
+
+def test_padded_by_edges_a_crop_shows_no_frame() -> None:
+    rng = np.random.default_rng(0)
+    shape = (14, 12, 6)
+    image = 5.0 + rng.normal(size=(1, *shape)).astype(np.float32)
+    labels = np.zeros(shape, np.uint8)
+    labels[5:9, 4:8, 2:4] = 1
+    case = block_case(
+        image=image, labels={"organs": labels}, foreground={"x": np.argwhere(labels)},
+        box=np.array([[5, 4, 2], [8, 7, 3]]), filled=int(labels.sum()),
+    )  # fmt: skip
+    cut = replace(STILL, cut_slices=1.0)
+    settings = replace(WHOLE, augmentation=cut)
+    small = set()
+    for seed in range(20):
+        crop = cut_crop(case, plan((20, 20, 8), edge_padding=True), settings, np.random.default_rng(seed))
+        assert float(crop.image.min()) > 0.0  # the image goes on where there is none
+        assert float(crop.inside.min()) == 1.0
+        assert int((crop.labels["organs"] == 1).sum()) == int(labels.sum())  # the frame never cuts what is annotated
+        assert crop.complete
+        small.add(int((crop.labels["organs"] != 255).sum()))
+    assert len(small) > 10
+    assert max(small) < 14 * 12 * 6

@@ -65,7 +65,27 @@ def test_a_case_without_labels_and_a_patient_given_twice(dataset_writer: Any) ->
 
 def test_a_case_list_that_cannot_be_read_is_one_error(toy: Path) -> None:
     (toy / "images" / "c00.nii.gz").unlink()
+    assert codes(check_dataset(toy)) == [("error", "bad-cases", "c00"), FEW, FEW, ("warning", "unlisted-file", None),
+                                         ("warning", "unlisted-file", None)]  # fmt: skip
+    (toy / "cases.csv").write_text("name\na\n", encoding="utf-8")
     assert codes(check_dataset(toy)) == [("error", "bad-cases", None)]
+
+
+def test_what_is_missing_stands_in_a_matrix(toy: Path) -> None:
+    (toy / "lesions" / "c03.nii.gz").unlink()
+    lines = (toy / "cases.csv").read_text(encoding="utf-8").splitlines()
+    lines = [f"{line},{tail}" for line, tail in zip(lines, ["lesions:annotated", "core", *[""] * 11], strict=True)]
+    lines[3] = lines[3].replace(",well,", ",,")
+    (toy / "cases.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    matrix = check_dataset(toy).matrix
+    assert matrix["c00"] == {"lesions": ["core"], "organs": ["body"], "diagnosis": "well"}
+    assert matrix["c02"] == {"lesions": ["core", "rim"], "organs": ["body"]}
+    assert matrix["c03"] == {"organs": ["body"], "diagnosis": "ill"}
+    said = CliRunner().invoke(data, ["check", str(toy)], catch_exceptions=False).output.splitlines()
+    start = said.index("  cases  lesions  organs  diagnosis")
+    assert [line.split() for line in said[start + 1 : start + 4]] == [
+        ["10", "yes", "yes", "yes"], ["1", "yes", "yes", "-"], ["1", "-", "yes", "yes"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("sound", [True, False])

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from medmtl.errors import Code, MedmtlError, UsageError
 from medmtl_training.cases import Dataset
-from medmtl_training.evaluate_cli import evaluate, evaluate_command, parse_folds
+from medmtl_training.evaluate_cli import evaluate, evaluate_command
+from medmtl_training.options import parse_folds
 
 
 def test_folds_of_text() -> None:
@@ -40,6 +41,50 @@ def test_flat_predictions_against_others(toy: Path, tmp_path: Path, nifti_writer
         CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
     CliRunner().invoke(evaluate, [*arguments, "--overwrite"], catch_exceptions=False)
     assert (tmp_path / "out" / "metrics.json").read_bytes() == first
+
+
+def test_what_changed_most_is_pictured_and_every_case_has_a_row(
+    toy: Path, tmp_path: Path, nifti_writer: Callable[..., Path]
+) -> None:
+    for number, path in enumerate(sorted((toy / "organs").iterdir())):
+        array = np.asarray(nib.load(path).dataobj, dtype=np.uint8)
+        nifti_writer(tmp_path / "worse" / path.name, np.roll(array, number // 4, axis=0))
+    arguments = [str(tmp_path / "worse"), str(toy), "--task", "organs", "--against", str(toy / "organs")]
+    result = CliRunner().invoke(evaluate, [*arguments, "-o", str(tmp_path / "out")], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Largest losses of Dice, in pictures" in page
+    assert page.count("data:image/png") >= 6
+    assert "body, Dice 0.875, was 1.000" in page
+    rows = (tmp_path / "out" / "cases.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 13
+    assert rows[0].startswith("case,patient,fold,organs.body.dice,")
+    assert rows[12].startswith("c11,p11,2,0.875,")
+
+
+def test_a_folder_of_nnunet_says_its_labels_and_answers_both_tasks(
+    toy: Path, tmp_path: Path, nifti_writer: Callable[..., Path]
+) -> None:
+    for path in (toy / "organs").iterdir():
+        organs, lesions = (np.asarray(nib.load(toy / n / path.name).dataobj) for n in ("organs", "lesions"))
+        nifti_writer(tmp_path / "flat" / path.name, np.where(lesions > 0, lesions + 1, organs).astype(np.uint8))
+    labels = {"background": 0, "body": 1, "core": 2, "rim": 3}
+    # their names alone do not say lesion: one task of all labels does not fit either
+    (tmp_path / "flat" / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
+    out = ["-o", str(tmp_path / "out"), "--quiet", "--json"]
+    result = CliRunner().invoke(evaluate, [str(tmp_path / "flat"), str(toy), *out], catch_exceptions=False)
+    tasks = json.loads(result.stdout)["tasks"]
+    assert tasks["lesions"]["labels"]["core"]["dice"]["mean"] == 1.0
+    assert tasks["organs"]["labels"]["body"]["dice"]["mean"] < 1.0  # the lesions are not in it
+    named = {"background": 0, "body": 1, "tumour core": 2}
+    (tmp_path / "flat" / "dataset.json").write_text(json.dumps({"labels": named}), encoding="utf-8")
+    result = CliRunner().invoke(
+        evaluate, [str(tmp_path / "flat"), str(toy), *out, "--overwrite", "--folds", "0"], catch_exceptions=False
+    )
+    assert set(json.loads(result.stdout)["tasks"]) == {"organs"}  # body with its tumour; no task has that core
+    (tmp_path / "flat" / "dataset.json").write_text(json.dumps({"labels": {"liver": 1}}), encoding="utf-8")
+    with pytest.raises(UsageError, match="which task"):
+        CliRunner().invoke(evaluate, [str(tmp_path / "flat"), str(toy), *out, "--overwrite"], catch_exceptions=False)
 
 
 def test_missing_cases_of_asked_folds_are_an_exit_code(toy: Path, tmp_path: Path) -> None:

@@ -38,3 +38,10 @@ def test_the_image_that_was_given_is_not_changed() -> None:
 def test_one_seed_one_change() -> None:
     one, two = (vary_intensity(picture(), 0.5, np.random.default_rng(9)) for _ in range(2))
     assert torch.equal(one, two)
+
+
+def test_hounsfield_units_keep_their_scale() -> None:
+    still = [vary_intensity(picture(), 1.0, np.random.default_rng(seed), contrast=0.05) for seed in range(10)]
+    free = [vary_intensity(picture(), 1.0, np.random.default_rng(seed)) for seed in range(10)]
+    spread = [np.std([float(image.mean()) for image in images]) for images in (still, free)]
+    assert spread[0] < 0.2 * spread[1]

@@ -8,8 +8,8 @@ import torch
 from medmtl.bundle.bundle import Bundle, read_bundle
 from medmtl.bundle.weights import load_networks
 from medmtl_training.cases import Dataset, read_dataset
+from medmtl_training.config import Config
 from medmtl_training.evaluation.provenance import image_hashes
-from medmtl_training.planning import Config
 from medmtl_training.publish import add_figures, only_network, write_bundle
 from medmtl_training.run import TrainedNetwork
 from medmtl_training.settings import TrainSettings

@@ -14,8 +14,8 @@ from medmtl.cli.predict import predict
 from medmtl.errors import Code, DatasetError, TrainingError
 from medmtl_training.cases import Dataset, read_dataset
 from medmtl_training.cli import evaluate, train
+from medmtl_training.config import Config
 from medmtl_training.loop import Hardware
-from medmtl_training.planning import Config
 from medmtl_training.run import RunRequest, train_run
 from medmtl_training.settings import TrainSettings
 from tests.tiny import ROOT, STACK, heart_dataset, write_tiny_config
@@ -236,3 +236,28 @@ def test_in_cross_validation_a_case_kept_out_is_answered_by_the_network_of_its_f
     assert first == second
     name = "HEARTS_009/lesions.nii.gz"
     assert (by_one / name).read_bytes() == (together / name).read_bytes()
+
+
+def test_a_model_of_all_cases_shows_the_figures_of_its_folds(data: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    run = tmp_path / "run"
+    config = write_tiny_config(tmp_path / "plan.yaml", model={"name": "tiny-hearts", "ships": "all"})
+    arguments = [str(data), "-o", str(run), "--config", str(config), "--folds", "0,1", "--max-steps", "2"]
+    result = CliRunner().invoke(train, [*arguments, "--device", "cpu", "--threads", "1"], catch_exceptions=False)
+    torch.set_num_threads(threads)
+    assert result.exit_code == 0, result.output
+    shipped, proving = read_bundle(run / "bundle"), read_bundle(run / "cross_validation")
+    assert [path.name for path in shipped.weights] == ["fold_all.safetensors"]
+    assert [row["cases"] for row in shipped.training["networks"]] == [10]
+    assert [row["cases"] for row in proving.training["networks"]] == [8, 8]
+    metrics = json.loads((run / "bundle" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["cases"] == 4
+    assert metrics["folds"] == [0, 1]
+    assert "the network of this model saw all cases" in (run / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    again = [str(run), str(data), "-o", str(tmp_path / "again"), "--folds", "0", "--quiet", "--json"]
+    answered = CliRunner().invoke(evaluate, again, catch_exceptions=False)
+    assert json.loads(answered.stdout)["cases"] == 2
+    seen = [str(run / "bundle"), str(data), "-o", str(tmp_path / "seen"), "--folds", "0", "--quiet"]
+    refused = CliRunner().invoke(evaluate, seen)
+    assert isinstance(refused.exception, DatasetError)
+    assert refused.exception.code is Code.SEEN_IN_TRAINING

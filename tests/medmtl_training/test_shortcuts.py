@@ -6,7 +6,8 @@ import pytest
 
 from medmtl.geometry.grid import Grid
 from medmtl.task import tasks_from_mapping
-from medmtl_training.cases import Case, CaseLabel, Dataset
+from medmtl_training.cases import Case, Dataset
+from medmtl_training.cells import CaseLabel
 from medmtl_training.shortcuts import CaseLook, Shortcut, shortcut_table
 
 CASES = 60

@@ -7,11 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medmtl.errors import Code, TrainingError
 from medmtl.preparation.plan import Plan
 from medmtl.task import Kind, Task
 from medmtl_training.crops import Crop, cut_crop
 from medmtl_training.prepared import IGNORED, PreparedCase
+from medmtl_training.ranks import Ranks
+from medmtl_training.schedule import TaskSchedule
 from medmtl_training.settings import TrainSettings
+
+_ALONE = Ranks()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,28 +59,43 @@ class BatchMaker:
         cases: training cases in memory.
         tasks: of the data set.
         plan: patch and flips.
-        settings: seed, shares and augmentation.
+        settings: seed, shares, schedule and augmentation.
+        ranks: this process among all; it cuts its share of each batch and knows what the others cut.
+
+    Raises:
+        TrainingError: there are more processes than crops in a batch.
     """
 
     def __init__(
-        self, cases: Sequence[PreparedCase], tasks: tuple[Task, ...], plan: Plan, settings: TrainSettings
+        self,
+        cases: Sequence[PreparedCase],
+        tasks: tuple[Task, ...],
+        plan: Plan,
+        settings: TrainSettings,
+        ranks: Ranks = _ALONE,
     ) -> None:
-        self.cases, self.tasks, self.plan, self.settings = cases, tasks, plan, settings
-        groups: dict[tuple[str, ...], list[int]] = {}
-        for index, case in enumerate(cases):
-            labels = [f"{task}={value}" for task, value in sorted(case.case_labels.items()) if isinstance(value, int)]
-            groups.setdefault((*sorted(case.foreground), *labels), []).append(index)
-        self.groups = [groups[key] for key in sorted(groups)]
+        if settings.batch < ranks.world:
+            what = f"a batch of {settings.batch} cannot be shared by {ranks.world} processes"
+            raise TrainingError(Code.BAD_OPTION, what, "raise batch in the training section, or start fewer")
+        self.cases, self.tasks, self.plan, self.settings, self.ranks = cases, tasks, plan, settings, ranks
+        self.schedule = TaskSchedule(settings, tasks)
+        self.pools: dict[frozenset[str], tuple[list[int], list[list[int]]]] = {}
 
     def make(self, step: int) -> Batch:
         """The batch of step `step`."""
+        every, groups = self._pool(self.schedule.active(step))
         rng = np.random.default_rng([self.settings.seed, step])
-        drawn = [self._draw(rng) for _ in range(self.settings.batch)]
-        crops = [cut_crop(case, self.plan.patch, self.settings, self.plan.flips, rng) for case in drawn]
+        whole = [self._draw(rng, every, groups) for _ in range(self.settings.batch)]
+        places = range(self.ranks.rank, self.settings.batch, self.ranks.world)
+        drawn = [whole[place] for place in places]
+        crops = [
+            cut_crop(case, self.plan, self.settings, np.random.default_rng([self.settings.seed, step, 1 + place]))
+            for place, case in zip(places, drawn, strict=True)
+        ]
         dense, annotated = {}, {}
         for task in (task for task in self.tasks if task.is_voxel):
             maps = [self._dense(task, crop) for crop in crops]
-            if any(task.name in case.labels for case in drawn):
+            if any(task.name in case.labels for case in whole):
                 dense[task.name] = torch.stack(maps)
                 annotated[task.name] = torch.stack([_annotated(task, case) for case in drawn])
         case_labels, known = {}, {}
@@ -93,11 +113,25 @@ class BatchMaker:
             voxel_ml=torch.tensor([crop.voxel_ml for crop in crops], dtype=torch.float32),
         )
 
-    def _draw(self, rng: np.random.Generator) -> PreparedCase:
+    def _draw(self, rng: np.random.Generator, every: list[int], groups: list[list[int]]) -> PreparedCase:
         if rng.random() < self.settings.balanced:
-            group = self.groups[rng.integers(len(self.groups))]
+            group = groups[rng.integers(len(groups))]
             return self.cases[group[rng.integers(len(group))]]
-        return self.cases[int(rng.integers(len(self.cases)))]
+        return self.cases[every[int(rng.integers(len(every)))]]
+
+    def _pool(self, active: frozenset[str]) -> tuple[list[int], list[list[int]]]:
+        """Cases with a label of an active task, all together and by combination of labels; all where none has one."""
+        if active not in self.pools:
+            labelled = [n for n, case in enumerate(self.cases) if any(_has(case, task) for task in active)]
+            every = labelled or list(range(len(self.cases)))
+            groups: dict[tuple[str, ...], list[int]] = {}
+            for index in every:
+                case = self.cases[index]
+                values = sorted(case.case_labels.items())
+                labels = [f"{task}={value}" for task, value in values if isinstance(value, int)]
+                groups.setdefault((*sorted(case.foreground), *labels), []).append(index)
+            self.pools[active] = (every, [groups[key] for key in sorted(groups)])
+        return self.pools[active]
 
     def _dense(self, task: Task, crop: Crop) -> Tensor:
         found = crop.labels.get(task.name)
@@ -105,6 +139,10 @@ class BatchMaker:
             return found.long()
         shape = self.plan.patch if task.kind is Kind.SEGMENTATION else (task.outputs, *self.plan.patch)
         return torch.full(shape, IGNORED, dtype=torch.long)
+
+
+def _has(case: PreparedCase, task: str) -> bool:
+    return task in case.labels or case.case_labels.get(task) is not None
 
 
 def _annotated(task: Task, case: PreparedCase) -> Tensor:

@@ -4,7 +4,6 @@ Reads names and paths only, no voxels, and needs nothing beyond PyYAML: a machin
 """
 
 import csv
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -16,16 +15,18 @@ import yaml
 
 from medmtl.errors import Code, DatasetError, Notice
 from medmtl.task import Kind, Task, tasks_from_mapping
+from medmtl_training.cells import (
+    ANNOTATED,
+    CaseLabel,
+    VoxelLabel,
+    annotated_labels,
+    bad_cases,
+    case_label,
+    fold_number,
+)
 
-CaseLabel = str | float | tuple[str, ...] | None
-"""A class name, a number, the names of the classes that apply, or None where the truth is not known."""
-
-VoxelLabel = Path | Mapping[str, Path]
-"""The label map of a `segmentation`, or label name to binary mask of `regions`."""
-
-_NONE_OF_THEM = "none"  # a multilabel cell: known, and no class applies
-_SEPARATORS = re.compile(r"[;|,\s]+")
-_ANNOTATED = ":annotated"
+PREPARED = "prepared"
+"""Folder of a prepared data set: the arrays of `medmtl data prepare`, in place of images and labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ class Dataset:
         citation: what to cite; empty where none is stated.
         description: one line.
         cases: in the order of `cases.csv`.
+        prepared: folder of prepared arrays, None where the cases have their images.
     """
 
     root: Path
@@ -82,6 +84,7 @@ class Dataset:
     citation: str
     description: str
     cases: tuple[Case, ...]
+    prepared: Path | None = None
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -130,7 +133,32 @@ def read_dataset(root: Path | str) -> tuple[Dataset, tuple[Notice, ...]]:
 
     Raises:
         DatasetError: `bad-dataset` (no folder, a missing or malformed `dataset.yaml`), `bad-cases` (a missing image,
-            a doubled case, an unknown class, a patient in two folds, a malformed `cases.csv`).
+            a doubled case, an unknown class, a malformed `cases.csv`), `patient-in-two-folds`.
+    """
+    dataset, notices, faults = survey_dataset(root)
+    if faults:
+        raise faults[0][1]
+    return dataset, notices
+
+
+def with_images(dataset: Dataset) -> Dataset:
+    """`dataset`, where its cases have their images.
+
+    Raises:
+        DatasetError: `bad-dataset`, it holds prepared arrays.
+    """
+    if dataset.prepared is not None:
+        raise _bad_dataset("the set holds prepared arrays", "give the one with the images")
+    return dataset
+
+
+def survey_dataset(root: Path | str) -> tuple[Dataset, tuple[Notice, ...], tuple[tuple[str, DatasetError], ...]]:
+    """As `read_dataset`, going on past faults of single cases: these come back with the case's name.
+
+    A case whose row or files are wrong is not in the data set; one whose patient is in two folds is.
+
+    Raises:
+        DatasetError: `dataset.yaml` or the form of `cases.csv` is wrong.
     """
     folder = Path(root)
     head = _read_head(folder)
@@ -141,9 +169,17 @@ def read_dataset(root: Path | str) -> tuple[Dataset, tuple[Notice, ...]]:
             raise _bad_dataset(f"task {task.name} is drawn on {task.drawn_on}, which is no channel")
     columns, rows = _read_rows(folder)
     _check_columns(columns, tasks)
-    reader = _CaseReader(folder=folder, channels=channels, tasks=tasks, columns=columns)
-    cases = tuple(reader.case(row, line) for line, row in enumerate(rows, start=2))
-    _check_cases(cases)
+    prepared = folder / PREPARED if (folder / PREPARED).is_dir() and not (folder / "images").is_dir() else None
+    reader = _CaseReader(folder=folder, channels=channels, tasks=tasks, columns=columns, prepared=prepared is not None)
+    cases: list[Case] = []
+    faults: list[tuple[str, DatasetError]] = []
+    for line, row in enumerate(rows, start=2):
+        try:
+            cases.append(reader.case(row, line))
+        except DatasetError as error:
+            faults.append((row["case"], error))
+    cases, doubled = _once(cases)
+    faults += [*doubled, *_split_patients(cases)]
     notices: tuple[Notice, ...] = ()
     if "patient" not in columns:
         text = "cases.csv has no column patient: every case is taken for a patient of its own"
@@ -157,17 +193,14 @@ def read_dataset(root: Path | str) -> tuple[Dataset, tuple[Notice, ...]]:
         licence=str(head.get("licence") or head.get("license") or ""),
         citation=str(head.get("citation") or ""),
         description=str(head.get("description") or ""),
-        cases=cases,
+        cases=tuple(cases),
+        prepared=prepared,
     )
-    return dataset, notices
+    return dataset, notices, tuple(faults)
 
 
 def _bad_dataset(what: str, todo: str = "correct dataset.yaml") -> DatasetError:
     return DatasetError(Code.BAD_DATASET, what, todo)
-
-
-def _bad_cases(what: str, todo: str = "correct cases.csv") -> DatasetError:
-    return DatasetError(Code.BAD_CASES, what, todo)
 
 
 def _read_head(folder: Path) -> dict[str, Any]:
@@ -202,76 +235,92 @@ def _read_rows(folder: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
         with (folder / "cases.csv").open(encoding="utf-8-sig", newline="") as stream:
             lines = [line for line in csv.reader(stream, strict=True) if line]
     except OSError:
-        raise _bad_cases("there is no readable cases.csv", "write one with a column case") from None
+        raise bad_cases("there is no readable cases.csv", "write one with a column case") from None
     except (UnicodeDecodeError, csv.Error):
-        raise _bad_cases("cases.csv is not UTF-8 text with commas") from None
+        raise bad_cases("cases.csv is not UTF-8 text with commas") from None
     if len(lines) < 2:
-        raise _bad_cases("cases.csv lists no case")
+        raise bad_cases("cases.csv lists no case")
     columns = tuple(name.strip() for name in lines[0])
     if "case" not in columns:
-        raise _bad_cases("cases.csv has no column case")
+        raise bad_cases("cases.csv has no column case")
     if len(set(columns)) < len(columns):
-        raise _bad_cases("cases.csv has two columns of one name")
+        raise bad_cases("cases.csv has two columns of one name")
     for number, line in enumerate(lines[1:], start=2):
         if len(line) != len(columns):
-            raise _bad_cases(f"row {number} of cases.csv has {len(line)} cells, not {len(columns)}")
+            raise bad_cases(f"row {number} of cases.csv has {len(line)} cells, not {len(columns)}")
     return columns, [dict(zip(columns, (cell.strip() for cell in line), strict=True)) for line in lines[1:]]
 
 
 def _check_columns(columns: Iterable[str], tasks: tuple[Task, ...]) -> None:
     voxel_tasks = {task.name for task in tasks if task.is_voxel}
     for column in columns:
-        if column.endswith(_ANNOTATED) and column.removesuffix(_ANNOTATED) not in voxel_tasks:
-            raise _bad_cases(f"column {column} belongs to no voxel task")
+        if column.endswith(ANNOTATED) and column.removesuffix(ANNOTATED) not in voxel_tasks:
+            raise bad_cases(f"column {column} belongs to no voxel task")
         if column in voxel_tasks:
-            raise _bad_cases(f"column {column} names a voxel task, whose labels stand in the folder {column}")
+            raise bad_cases(f"column {column} names a voxel task, whose labels stand in the folder {column}")
 
 
-def _check_cases(cases: tuple[Case, ...]) -> None:
-    seen: set[str] = set()
-    fold_of: dict[str, int | None] = {}
+def _once(cases: list[Case]) -> tuple[list[Case], list[tuple[str, DatasetError]]]:
+    """The first row of every name, and what is to be said of the others."""
+    first: dict[str, Case] = {}
+    doubled = []
     for case in cases:
-        if case.name in seen:
-            raise _bad_cases(f"case {case.name} is listed twice")
-        seen.add(case.name)
+        if case.name in first:
+            doubled.append((case.name, bad_cases(f"case {case.name} is listed twice")))
+        first.setdefault(case.name, case)
+    return list(first.values()), doubled
+
+
+def _split_patients(cases: list[Case]) -> list[tuple[str, DatasetError]]:
+    fold_of: dict[str, int | None] = {}
+    faults = []
+    for case in cases:
         if fold_of.setdefault(case.patient, case.fold) != case.fold:
-            raise _bad_cases(
-                f"the patient of case {case.name} is in two folds", "give all cases of a patient one fold in cases.csv"
-            )
+            what = f"the patient of case {case.name} is in two folds"
+            todo = "give all cases of a patient one fold in cases.csv"
+            faults.append((case.name, DatasetError(Code.PATIENT_IN_TWO_FOLDS, what, todo)))
+    return faults
 
 
 class _CaseReader:
     """Rows of `cases.csv` to cases; lists each folder once."""
 
     def __init__(
-        self, *, folder: Path, channels: tuple[str, ...], tasks: tuple[Task, ...], columns: tuple[str, ...]
+        self,
+        *,
+        folder: Path,
+        channels: tuple[str, ...],
+        tasks: tuple[Task, ...],
+        columns: tuple[str, ...],
+        prepared: bool = False,
     ) -> None:
         self._folder = folder
+        self._prepared = prepared
         self._channels = channels
         self._tasks = tasks
         used = {"case", "patient", "fold"} | {task.name for task in tasks}
-        self._further = [name for name in columns if name not in used and not name.endswith(_ANNOTATED)]
+        self._further = [name for name in columns if name not in used and not name.endswith(ANNOTATED)]
         self._listings: dict[str, frozenset[str]] = {}
 
     def case(self, row: Mapping[str, str], number: int) -> Case:
         name = row["case"]
         if not name or name in (".", "..") or re.search(r"[/\\\x00]", name):
-            raise _bad_cases(f"row {number} of cases.csv has a case name that is no file name")
+            raise bad_cases(f"row {number} of cases.csv has a case name that is no file name")
         voxel_labels: dict[str, VoxelLabel] = {}
         annotated: dict[str, frozenset[str] | None] = {}
         case_labels: dict[str, CaseLabel] = {}
         for task in self._tasks:
             if not task.is_voxel:
-                case_labels[task.name] = _case_label(task, name, row.get(task.name, ""))
+                case_labels[task.name] = case_label(task, name, row.get(task.name, ""))
                 continue
             found = self._voxel_label(task, name)
             if found is not None:
                 voxel_labels[task.name] = found
-                annotated[task.name] = _annotated(task, name, row.get(task.name + _ANNOTATED, ""), found)
+                annotated[task.name] = annotated_labels(task, name, row.get(task.name + ANNOTATED, ""), found)
         return Case(
             name=name,
             patient=row.get("patient") or name,
-            fold=_fold(name, row.get("fold", "")),
+            fold=fold_number(name, row.get("fold", "")),
             images=self._images(name),
             voxel_labels=voxel_labels,
             case_labels=case_labels,
@@ -286,6 +335,10 @@ class _CaseReader:
         return self._folder / folder / file if file in self._listings[folder] else None
 
     def _images(self, case: str) -> tuple[Path, ...]:
+        if self._prepared:
+            if self._find(f"{PREPARED}/{case}", "case.json") is None:
+                raise bad_cases(f"{PREPARED}/{case} is missing", "prepare the data set again")
+            return ()
         single = self._find("images", f"{case}.nii.gz") if len(self._channels) == 1 else None
         if single is not None:
             return (single,)
@@ -294,53 +347,15 @@ class _CaseReader:
             path = self._find("images", f"{case}_{index:04d}.nii.gz")
             if path is None:
                 name = f"{case}.nii.gz" if len(self._channels) == 1 else f"{case}_{index:04d}.nii.gz ({channel})"
-                raise _bad_cases(f"images/{name} is missing", "add the file or remove the row from cases.csv")
+                raise bad_cases(f"images/{name} is missing", "add the file or remove the row from cases.csv")
             paths.append(path)
         return tuple(paths)
 
     def _voxel_label(self, task: Task, case: str) -> VoxelLabel | None:
+        if self._prepared:
+            return self._find(f"{PREPARED}/{case}", f"{task.name}.npy")
         file = f"{case}.nii.gz"
         if task.kind is Kind.SEGMENTATION:
             return self._find(task.name, file)
         found = {label.name: self._find(f"{task.name}/{label.name}", file) for label in task.labels}
         return {name: path for name, path in found.items() if path is not None} or None
-
-
-def _fold(case: str, text: str) -> int | None:
-    if not text:
-        return None
-    if not text.isdecimal():
-        raise _bad_cases(f"case {case} has the fold {text!r}, not 0, 1, 2 ...")
-    return int(text)
-
-
-def _annotated(task: Task, case: str, text: str, found: VoxelLabel) -> frozenset[str] | None:
-    known = frozenset(label.name for label in task.labels)
-    drawn = frozenset(part for part in _SEPARATORS.split(text) if part) or known
-    if drawn - known:
-        raise _bad_cases(f"{task.name}{_ANNOTATED} of case {case} names {min(drawn - known)}, no label of the task")
-    if not isinstance(found, Path):
-        drawn &= frozenset(found)  # a region without a file was not drawn
-    return None if drawn == known else drawn
-
-
-def _case_label(task: Task, case: str, text: str) -> CaseLabel:
-    if not text:
-        return None
-    if task.kind is Kind.REGRESSION:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise _bad_cases(f"{task.name} of case {case} is {text!r}, not a number")
-        return value
-    known = [label.name for label in task.labels]
-    many = task.kind is Kind.MULTILABEL
-    parts = [part for part in _SEPARATORS.split(text) if part] if many else [text]
-    if many and parts == [_NONE_OF_THEM] and _NONE_OF_THEM not in known:
-        return ()
-    for part in parts:
-        if part not in known:
-            raise _bad_cases(f"{task.name} of case {case} is {part!r}, not one of {', '.join(known)}")
-    return tuple(name for name in known if name in parts) if many else text

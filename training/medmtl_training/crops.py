@@ -6,12 +6,14 @@ draws what the uninterrupted one would have drawn.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medmtl.preparation.plan import Plan
 from medmtl.shapes import FloatArray, Shape
 from medmtl_training.intensity import vary_intensity
 from medmtl_training.prepared import IGNORED, PreparedCase, count_deciding
@@ -25,8 +27,8 @@ class Crop:
     """One crop.
 
     Attributes:
-        image: `(channel, i, j, k)` float32; 0 outside the scan.
-        inside: `(1, i, j, k)` float32, 1 where the scan has voxels.
+        image: `(channel, i, j, k)` float32; 0 outside the scan, or its edge where the plan pads by edges.
+        inside: `(1, i, j, k)` float32, 1 where voxels count for case-level tasks.
         labels: voxel task to `(i, j, k)` or `(label, i, j, k)` uint8, 255 ignored.
         voxel_ml: mL of source tissue in a crop voxel.
         complete: whether the crop may stand for the whole case.
@@ -40,27 +42,36 @@ class Crop:
 
 
 def cut_crop(
-    case: PreparedCase, patch: Shape, settings: TrainSettings, flips: tuple[int, ...], rng: np.random.Generator
+    case: PreparedCase,
+    plan: Plan,
+    settings: TrainSettings,
+    rng: np.random.Generator,
 ) -> Crop:
-    """A varied crop of `patch` voxels from one case."""
-    augmentation = settings.augmentation
+    """A varied crop of one patch from one case."""
+    augmentation, patch, flips = settings.augmentation, plan.patch, plan.flips
     matrix = _matrix(case, augmentation, flips, rng)
     centre = _centre(case, np.linalg.norm(matrix, axis=1) * np.asarray(patch), settings, rng)
     points = _points(case, patch, matrix, centre, augmentation, rng)
     shape = np.asarray(case.image.shape[1:])
-    inside = np.asarray(((points > -0.5) & (points < shape - 0.5)).all(axis=-1))
-    _cut_slices(inside, augmentation, rng)
+    low, high = np.zeros(3), shape - 1.0
+    if plan.edge_padding and case.box is not None and rng.random() < augmentation.cut_slices:
+        low, high = _narrower(low, high, case.box, rng)
+    inside = np.asarray(((points > low - 0.5) & (points < high + 0.5)).all(axis=-1))
+    if not plan.edge_padding:
+        _cut_slices(inside, augmentation, rng)
+    points = np.clip(points, low, high)
     grid = torch.from_numpy(_normalised(points, shape).astype(np.float32))[None]
     image = _sample(torch.from_numpy(case.image)[None], grid, "bilinear")
-    image = vary_intensity(image, augmentation.intensity, rng)
+    image = vary_intensity(image, augmentation.intensity, rng, augmentation.contrast)
     mask = torch.from_numpy(inside)
-    image = torch.where(mask, image, torch.zeros(()))
+    read = torch.ones_like(mask) if plan.edge_padding else mask
+    image = torch.where(read, image, torch.zeros(()))
     labels = {name: _labels(torch.from_numpy(found), grid, mask) for name, found in case.labels.items()}
     scale = float(np.abs(np.linalg.det(matrix)))
     found_voxels = count_deciding(labels, case.deciding)
     complete = case.filled == 0 or found_voxels * scale >= _COMPLETE * case.filled
     return Crop(
-        image=image, inside=mask[None].float(), labels=labels, voxel_ml=case.voxel_ml * scale, complete=complete
+        image=image, inside=read[None].float(), labels=labels, voxel_ml=case.voxel_ml * scale, complete=complete
     )
 
 
@@ -127,6 +138,14 @@ def _points(
         shift = rng.normal(0.0, 1.0, size=(1, 1, patch[2], 2)) * rng.uniform(0.3, 1.5)
         points[..., :2] += shift
     return np.asarray(points)
+
+
+def _narrower(
+    low: FloatArray, high: FloatArray, box: np.ndarray[Any, Any], rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """A frame somewhere between the scan's and the box of the annotated structures."""
+    inner = np.clip(box[0] - 1.0, low, high), np.clip(box[1] + 1.0, low, high)
+    return rng.uniform(low, np.maximum(low, inner[0])), rng.uniform(np.minimum(high, inner[1]), high)
 
 
 def _cut_slices(inside: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], augmentation: Augmentation,

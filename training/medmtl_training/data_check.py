@@ -15,7 +15,7 @@ from medmtl.geometry.grid import Grid
 from medmtl.reading.nifti import read_nifti
 from medmtl.task import Kind, Task
 from medmtl.volume import Volume
-from medmtl_training.cases import Case, Dataset, read_dataset
+from medmtl_training.cases import Case, Dataset, survey_dataset, with_images
 from medmtl_training.evaluation.voxels import check_grids, read_masks
 from medmtl_training.near_duplicates import Sketch, shared_pairs, sketch_of
 from medmtl_training.shortcuts import CaseLook, Shortcut, shortcut_table
@@ -41,6 +41,7 @@ class Fault:
         case: name of the case, None where it concerns the whole set.
         what: what is wrong.
         repair: what to do about it.
+        task: the voxel task whose labels are meant, None for the image or the case as a whole.
     """
 
     code: Code
@@ -48,6 +49,7 @@ class Fault:
     case: str | None
     what: str
     repair: str
+    task: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ class DataReport:
         patients: number of patients.
         faults: errors first.
         coverage: voxel task to {label: {"annotated": cases, "present": cases}}, case-level task to {class: cases}.
+        matrix: case to {task: names that were annotated, or the class that is known}; a task that is absent is missing.
         twins: cases that hold the same exam, those of one patient among them.
         shortcuts: how well each class can be guessed without looking at the anatomy.
     """
@@ -86,6 +89,7 @@ class DataReport:
     patients: int = 0
     faults: tuple[Fault, ...] = ()
     coverage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    matrix: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     twins: tuple[Twins, ...] = ()
     shortcuts: tuple[Shortcut, ...] = ()
 
@@ -97,13 +101,21 @@ class DataReport:
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         faults = [
-            {"code": str(f.code), "severity": str(f.severity), "case": f.case, "what": f.what, "repair": f.repair}
+            {
+                "code": str(f.code),
+                "severity": str(f.severity),
+                "case": f.case,
+                "task": f.task,
+                "what": f.what,
+                "repair": f.repair,
+            }
             for f in self.faults
         ]
         twins = [{"cases": [t.first, t.second], "share": t.share, "exact": t.exact} for t in self.twins]
         return {
             "dataset": self.name, "cases": self.cases, "patients": self.patients, "errors": self.errors,
-            "warnings": len(self.faults) - self.errors, "coverage": self.coverage, "findings": faults,
+            "warnings": len(self.faults) - self.errors, "coverage": self.coverage,
+            "coverage_matrix": self.matrix, "findings": faults,
             "same_exam": twins, "shortcuts": [shortcut.as_json() for shortcut in self.shortcuts],
         }  # fmt: skip
 
@@ -111,10 +123,12 @@ class DataReport:
 def check_dataset(root: Path, progress: Callable[[str], None] = lambda case: None) -> DataReport:
     """Everything that is wrong with the data set in `root`; reads every image and label once."""
     try:
-        dataset, notices = read_dataset(root)
+        dataset, notices, found = survey_dataset(root)
+        with_images(dataset)
     except DatasetError as error:
         return DataReport(name=root.name, faults=(_fault(error, None),))
     checker = _Checker(dataset)
+    checker.faults += [_fault(error, case) for case, error in found]
     for notice in notices:
         checker.warn(notice.code, None, notice.text, "add the column patient to cases.csv")
     for case in dataset.cases:
@@ -129,13 +143,26 @@ def check_dataset(root: Path, progress: Callable[[str], None] = lambda case: Non
         patients=len({case.patient for case in dataset.cases}),
         faults=tuple(sorted(checker.faults, key=lambda fault: (fault.severity, fault.code, fault.case or ""))),
         coverage=checker.coverage,
+        matrix={case.name: _row(case, dataset) for case in dataset.cases},
         twins=twins,
         shortcuts=shortcuts,
     )
 
 
-def _fault(error: MedmtlError, case: str | None) -> Fault:
-    return Fault(code=error.code, severity=Severity.ERROR, case=case, what=error.what, repair=error.todo)
+def _fault(error: MedmtlError, case: str | None, task: str | None = None) -> Fault:
+    return Fault(code=error.code, severity=Severity.ERROR, case=case, what=error.what, repair=error.todo, task=task)
+
+
+def _row(case: Case, dataset: Dataset) -> dict[str, Any]:
+    """One row of the coverage matrix."""
+    cells: dict[str, Any] = {}
+    for task in dataset.tasks:
+        if task.is_voxel and task.name in case.voxel_labels:
+            drawn = case.annotated.get(task.name)
+            cells[task.name] = [label.name for label in task.labels if drawn is None or label.name in drawn]
+        elif not task.is_voxel and case.case_labels.get(task.name) is not None:
+            cells[task.name] = case.case_labels[task.name]
+    return cells
 
 
 class _Checker:
@@ -190,7 +217,7 @@ class _Checker:
             self._voxels(case, channel, volume)
         known = [grid for grid in grids if grid is not None]
         for grid in known[1:]:
-            self._same_grid(known[0], grid, case, "a further channel")
+            self._same_grid((known[0], grid), case, "a further channel")
         return grids
 
     def _voxels(self, case: Case, channel: str, volume: Volume) -> None:
@@ -261,22 +288,22 @@ class _Checker:
                 self.warn(Code.SHORTCUT, None, what, repair)
         return table
 
-    def _same_grid(self, expected: Grid, found: Grid, case: Case, what: str) -> None:
+    def _same_grid(self, grids: tuple[Grid, Grid], case: Case, what: str, task: str | None = None) -> None:
         try:
-            check_grids(expected, found, what)
+            check_grids(*grids, what)
         except DatasetError as error:
-            self.faults.append(_fault(error, case.name))
+            self.faults.append(_fault(error, case.name, task))
 
     def _voxel_task(self, case: Case, task: Task, grids: list[Grid | None]) -> None:
         annotated = case.annotated.get(task.name)
         try:
             found = read_masks(task, case.voxel_labels[task.name], annotated, "truth")
         except MedmtlError as error:
-            self.faults.append(_fault(error, case.name))
+            self.faults.append(_fault(error, case.name, task.name))
             return
         grid = grids[self._dataset.channels.index(task.drawn_on) if task.drawn_on else 0]
         if grid is not None:
-            self._same_grid(grid, found.grid, case, f"{task.name} of the truth")
+            self._same_grid((grid, found.grid), case, f"{task.name} of the truth", task.name)
         for label in task.labels:
             if label.name not in found.masks:
                 continue

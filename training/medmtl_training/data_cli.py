@@ -1,10 +1,14 @@
-"""`medmtl data`: what a data set holds and whether it is sound."""
+"""`medmtl data`: what a data set holds and whether it is sound; its further commands come from their own files."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from medmtl_training.import_cli import import_set, merge
+from medmtl_training.plan_cli import plan, prepare
 
 if TYPE_CHECKING:
     from medmtl_training.data_check import DataReport
@@ -14,7 +18,11 @@ if TYPE_CHECKING:
 
 @click.group("data")
 def data() -> None:
-    """Look at data sets for training."""
+    """Make, check and plan data sets for training."""
+
+
+for command in (import_set, merge, plan, prepare):
+    data.add_command(command)
 
 
 @data.command("check")
@@ -63,11 +71,24 @@ def _progress(*, quiet: bool) -> Callable[[str], None]:
 def _lines(report: "DataReport") -> list[str]:
     lines = [f"{report.name}: {report.cases} cases of {report.patients} patients"]
     lines.extend(f"  {task}: {_coverage(counts)}" for task, counts in report.coverage.items())
+    lines.extend(_pattern_lines(report))
     lines.extend(_shortcut_lines(report.shortcuts))
     for fault in report.faults:
         lines.append(f"{fault.severity} {fault.code} {fault.case or 'data set'}: {fault.what}; {fault.repair}")
     lines.append(f"{report.errors} errors, {len(report.faults) - report.errors} warnings")
     return lines
+
+
+def _pattern_lines(report: "DataReport") -> Iterator[str]:
+    """The coverage matrix in short: how many cases have which tasks; `--json` has it case by case."""
+    tasks = list(report.coverage)
+    patterns = Counter(tuple(task in cells for task in tasks) for cells in report.matrix.values())
+    if len(patterns) < 2:
+        return
+    yield "  cases  " + "  ".join(tasks)
+    for pattern, cases in patterns.most_common():
+        marks = [("yes" if has else "-").ljust(len(task)) for has, task in zip(pattern, tasks, strict=True)]
+        yield f"  {cases:5d}  {'  '.join(marks)}".rstrip()
 
 
 def _shortcut_lines(rows: Sequence["Shortcut"]) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """`repair_dataset`: a copy of a data set in which everything is mended that needs no judgement.
 
 - A label map on another grid than its image takes the image's header, where shape and directions of axes agree.
+- Voxels whose value the task does not have are ignored (255).
 - Of cases that are equal in every image, label and column, the first stays.
-- Where `cases.csv` has no patients, every case becomes one, and cases of one exam become one patient in one fold.
-- Files that belong to no case stay behind.
+- Where `cases.csv` has no patients, every case becomes one. Cases of one exam, and of one patient, go into one fold.
+- What cannot be used stays behind: cases whose image or row is at fault, label maps that cannot be read or do not fit,
+  files that belong to no case.
 """
 
 import csv
@@ -20,8 +22,11 @@ from medmtl.geometry.grid import Grid
 from medmtl.outputs.files import cannot_write, write_atomic
 from medmtl.outputs.nifti_map import nifti_bytes
 from medmtl.reading.nifti import read_label_map, read_nifti
-from medmtl_training.cases import Case, Dataset, VoxelLabel, read_dataset
-from medmtl_training.data_check import DataReport, Twins
+from medmtl.task import Kind, Task
+from medmtl_training.cases import Case, Dataset, survey_dataset
+from medmtl_training.cells import VoxelLabel
+from medmtl_training.data_check import DataReport, Severity, Twins
+from medmtl_training.evaluation.voxels import IGNORED
 
 ALIGNED_COSINE = 0.99
 """Axes further apart than that may be flipped ones, and then the voxels would have to move, not the header."""
@@ -59,7 +64,7 @@ def repair_dataset(root: Path, report: DataReport, target: Path) -> tuple[Repair
         DatasetError: the data set cannot be read at all.
         OutputError: the copy cannot be written.
     """
-    dataset, _ = read_dataset(root)
+    dataset, _, _ = survey_dataset(root)
     check_target(root, target)
     plan = _Plan.of(dataset, report)
     partial = target.with_name(f".{target.name}.partial")
@@ -107,23 +112,45 @@ class _Plan:
 
     @classmethod
     def of(cls, dataset: Dataset, report: DataReport) -> "_Plan":
-        repairs = list(_needless(dataset, report))
+        repairs = [*_unusable(report), *_needless(dataset, report)]
         dropped = {repair.case for repair in repairs}
-        kept = tuple(case for case in dataset.cases if case.name not in dropped)
-        if not any(fault.code is Code.NO_PATIENT_COLUMN for fault in report.faults):
-            return cls(kept=kept, patients={}, folds={}, repairs=tuple(repairs))
+        listed = {case.name: case for case in reversed(dataset.cases)}  # of two rows of one name the first
+        kept = tuple(case for name, case in reversed(listed.items()) if name not in dropped)
         patients = _patients(kept, report.twins)
         folds = _folds(kept, patients)
-        done = "every case is a patient in the new column patient, save twins of one exam; correct it if you know more"
-        repairs.append(Repair(code=Code.NO_PATIENT_COLUMN, case=None, done=done))
-        exact = {pair.second for pair in report.twins if pair.exact}
-        for case in kept:
-            if patients[case.name] == case.name and case.name not in folds:
-                continue
-            code = Code.DUPLICATE_IMAGE if case.name in exact else Code.NEAR_DUPLICATE
-            moved = f" and moved to fold {folds[case.name]}" if case.name in folds else ""
-            repairs.append(Repair(code=code, case=case.name, done=f"has the patient {patients[case.name]}{moved}"))
+        if any(fault.code is Code.NO_PATIENT_COLUMN for fault in report.faults):
+            done = (
+                "every case is a patient in the new column patient, save twins of one exam; correct it if you know more"
+            )
+            repairs.append(Repair(code=Code.NO_PATIENT_COLUMN, case=None, done=done))
+        repairs += _moved(kept, patients, folds, {pair.second for pair in report.twins if pair.exact})
         return cls(kept=kept, patients=patients, folds=folds, repairs=tuple(repairs))
+
+
+def _moved(kept: Sequence[Case], patients: dict[str, str], folds: dict[str, int], exact: set[str]) -> Iterator[Repair]:
+    for case in kept:
+        regrouped = patients[case.name] != case.patient
+        moved = f"moved to fold {folds[case.name]}" if case.name in folds else ""
+        if regrouped:
+            code = Code.DUPLICATE_IMAGE if case.name in exact else Code.NEAR_DUPLICATE
+            done = f"has the patient {patients[case.name]}{' and ' if moved else ''}{moved}"
+            yield Repair(code=code, case=case.name, done=done)
+        elif moved:
+            yield Repair(code=Code.PATIENT_IN_TWO_FOLDS, case=case.name, done=moved)
+
+
+_GROUPING = {Code.DUPLICATE_IMAGE, Code.NEAR_DUPLICATE, Code.PATIENT_IN_TWO_FOLDS}
+
+
+def _unusable(report: DataReport) -> Iterator[Repair]:
+    """Cases to leave out: those whose image or row is at fault."""
+    seen: set[str] = set()
+    for fault in report.faults:
+        if fault.severity is Severity.ERROR and fault.task is None and fault.case and fault.code not in _GROUPING:
+            twice = fault.what.endswith("listed twice")
+            if fault.case not in seen and not twice:
+                yield Repair(code=fault.code, case=fault.case, done=f"left out, since {fault.what}")
+            seen.add(fault.case)
 
 
 def _needless(dataset: Dataset, report: DataReport) -> Iterator[Repair]:
@@ -149,8 +176,8 @@ def _folds(cases: Sequence[Case], patients: dict[str, str]) -> dict[str, int]:
 
 
 def _patients(cases: Sequence[Case], twins: Sequence[Twins]) -> dict[str, str]:
-    """Case name to the first case of its exam; twins of twins are one exam."""
-    patients = {case.name: case.name for case in cases}
+    """Case name to its patient; cases of one exam have that of the first, and so has every case of that patient."""
+    patients = {case.name: case.patient for case in cases}
     for pair in twins:
         if pair.first in patients and pair.second in patients:
             keep, gone = patients[pair.first], patients[pair.second]
@@ -199,25 +226,41 @@ def _files(dataset: Dataset, plan: _Plan) -> Iterator[tuple[Path, Path]]:
 
 
 def _mended_labels(dataset: Dataset, case: Case, report: DataReport, copy: Path) -> Iterator[Repair]:
-    if not any(fault.code is Code.GRID_MISMATCH and fault.case == case.name for fault in report.faults):
-        return
-    for task in dataset.tasks:
-        if task.name not in case.voxel_labels:
-            continue
-        channel = dataset.channels.index(task.drawn_on) if task.drawn_on else 0
-        try:
-            grid = read_nifti(case.images[channel]).grid
-            for name, path in _label_files(case.voxel_labels[task.name]):
-                array, found = read_label_map(path)
-                if grid.same_as(found) or not _is_aligned(grid, found):
-                    continue
-                write_atomic(copy / path.relative_to(dataset.root), nifti_bytes(array, grid))
-                what = f"{task.name} {name}".rstrip()
-                yield Repair(code=Code.GRID_MISMATCH, case=case.name, done=f"{what} has the header of its image")
-        except MedmtlError as error:
-            if error.code is Code.CANNOT_WRITE:
-                raise
-            continue  # unreadable: the check has said so, and nothing can be done
+    faults = {fault.task: fault for fault in report.faults
+              if fault.case == case.name and fault.task and fault.severity is Severity.ERROR}  # fmt: skip
+    for name_of_task, fault in faults.items():
+        task = dataset.task(str(name_of_task))
+        for name, path in _label_files(case.voxel_labels[task.name]):
+            what = f"{task.name} {name}".rstrip()
+            done = _mended(dataset, case, task, path, copy)
+            if done:
+                yield Repair(code=fault.code, case=case.name, done=f"{what} {done}")
+
+
+def _mended(dataset: Dataset, case: Case, task: Task, path: Path, copy: Path) -> str:
+    """What was done to one label map of the copy; empty where nothing is wrong with it."""
+    place = copy / path.relative_to(dataset.root)
+    channel = dataset.channels.index(task.drawn_on) if task.drawn_on else 0
+    try:
+        grid = read_nifti(case.images[channel]).grid
+        array, found = read_label_map(path)
+    except MedmtlError as error:
+        place.unlink()
+        return f"stays behind, since {error.what}"
+    said = []
+    known = {label.value for label in task.labels} if task.kind is Kind.SEGMENTATION else {1}
+    foreign = ~np.isin(array, [0, IGNORED, *known])
+    if foreign.any():
+        array = np.where(foreign, np.uint8(IGNORED), array)
+        said.append(f"has {int(foreign.sum())} voxels of undeclared values, which are ignored now")
+    if not grid.same_as(found):
+        if not _is_aligned(grid, found):
+            place.unlink()
+            return "stays behind, since it does not lie on its image"
+        said.append("has the header of its image")
+    if said:
+        write_atomic(place, nifti_bytes(array, grid))
+    return " and ".join(said)
 
 
 def _is_aligned(image: Grid, label: Grid) -> bool:
@@ -230,18 +273,24 @@ def _case_list(root: Path, plan: _Plan) -> bytes:
     """`cases.csv` of the copy."""
     with (root / "cases.csv").open(encoding="utf-8-sig", newline="") as stream:
         lines = [[cell.strip() for cell in line] for line in csv.reader(stream, strict=True) if line]
-    head, names = lines[0], {case.name for case in plan.kept}
+    head = lines[0]
+    with_patients = "patient" in head
+    left = {case.name for case in plan.kept}
     place = head.index("case")
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     for number, line in enumerate(lines):
         name = line[place]
-        if number > 0 and name not in names:
+        if number > 0 and name not in left:
             continue
         cells = list(line)
-        if number > 0 and name in plan.folds:
-            cells[head.index("fold")] = str(plan.folds[name])
-        if plan.patients:
+        if number > 0:
+            left.remove(name)  # a second row of that name stays behind
+            if name in plan.folds:
+                cells[head.index("fold")] = str(plan.folds[name])
+            if with_patients and plan.patients[name] != (cells[head.index("patient")] or name):
+                cells[head.index("patient")] = plan.patients[name]
+        if not with_patients:
             cells.insert(place + 1, plan.patients[name] if number > 0 else "patient")
         writer.writerow(cells)
     return text.getvalue().encode()

@@ -1,6 +1,5 @@
 """`medmtl evaluate`: figures of predictions or of a model on a data set."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medmtl.errors import Code, OutputError, UsageError
+from medmtl_training.options import parse_folds
 
 if TYPE_CHECKING:
     from medmtl_training.cases import Case, Dataset
@@ -21,7 +21,7 @@ Each case is answered by a network that was not trained on it; a case that all o
 `seen-in-training` (see `evaluation.provenance`).
 """
 
-_METRICS, _REPORT, _PREDICTIONS = "metrics.json", "report.html", "predictions"
+_METRICS, _CASES, _REPORT, _PREDICTIONS = "metrics.json", "cases.csv", "report.html", "predictions"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def evaluate_target(
     predict_heldout: PredictHeldout | None = None,
     progress: Callable[[str], None] = lambda case: None,
 ) -> dict[str, Any]:
-    """Score, write `metrics.json` and `report.html` to `request.out`, and give the content of `metrics.json`.
+    """Score, write `metrics.json`, `cases.csv` and `report.html` to `request.out`, and give what the first holds.
 
     Args:
         request: what to do.
@@ -63,14 +63,15 @@ def evaluate_target(
         MedmtlError: whatever stands in the way.
     """
     from medmtl.outputs.files import json_bytes, write_atomic
-    from medmtl_training.cases import read_dataset
+    from medmtl_training.cases import read_dataset, with_images
     from medmtl_training.evaluation.compare import compare, largest_losses
-    from medmtl_training.evaluation.pictures import worst_pictures
+    from medmtl_training.evaluation.per_case import per_case_csv
+    from medmtl_training.evaluation.pictures import Picture, change_pictures, worst_pictures
     from medmtl_training.evaluation.predictions import Predictions, open_predictions
     from medmtl_training.evaluation.report_html import report_html
     from medmtl_training.evaluation.score import score
 
-    dataset, _ = read_dataset(request.dataset)
+    dataset = with_images(read_dataset(request.dataset)[0])
     cases = _chosen(dataset, request.folds)
 
     def answers(target: str, name: str) -> Predictions:
@@ -83,6 +84,7 @@ def evaluate_target(
 
     first = answers(request.target, _PREDICTIONS)
     metrics = score(first, dataset, cases, request.settings, progress)
+    changes: list[Picture] = []
     if request.against is not None:
         second = answers(request.against, f"{_PREDICTIONS}_against")
         other = score(second, dataset, cases, request.settings, progress)
@@ -90,28 +92,12 @@ def evaluate_target(
         compared = compare(metrics["rows"], other["rows"], dataset.tasks, settings.draws, settings.seed)
         losses = largest_losses(metrics["rows"], other["rows"])
         metrics["comparison"] = {**compared, "largest_losses": losses, "rows": other["rows"]}
+        changes = change_pictures(losses, dataset, first, second)
     pictures = worst_pictures(metrics["rows"], dataset, first)
     write_atomic(request.out / _METRICS, json_bytes(metrics))
-    write_atomic(request.out / _REPORT, report_html(metrics, dataset.tasks, pictures).encode())
+    write_atomic(request.out / _CASES, per_case_csv(metrics["rows"], dataset.tasks))
+    write_atomic(request.out / _REPORT, report_html(metrics, dataset.tasks, pictures, changes).encode())
     return metrics
-
-
-def parse_folds(text: str) -> frozenset[int] | None:
-    """Fold numbers of "0", "0,2", "0-4"; None for "all".
-
-    Raises:
-        UsageError: `bad-option`.
-    """
-    if text.strip() == "all":
-        return None
-    folds: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if match is None:
-            raise UsageError(Code.BAD_OPTION, f"--folds {text!r} names no folds", "write 0, 0,2, 0-4 or all")
-        first = int(match[1])
-        folds.update(range(first, int(match[2] or first) + 1))
-    return frozenset(folds)
 
 
 def _chosen(dataset: "Dataset", folds: frozenset[int] | None) -> "tuple[Case, ...]":
@@ -156,7 +142,7 @@ def evaluate_command(predict_heldout: PredictHeldout | None = None) -> click.Com
         """Score TARGET on DATASET: Dice, surfaces, lesions, volumes, classes, each with its 95 % interval.
 
         TARGET is a folder of predictions (OUT of medmtl predict, or flat label maps as nnU-Net writes them) or a
-        model: a name, a bundle or a run. Writes metrics.json and report.html.
+        model: a name, a bundle or a run. Writes metrics.json, cases.csv (a row a case) and report.html.
         """
         request = _request(options)
         metrics = evaluate_target(request, predict_heldout, _Progress(quiet=options["quiet"]).step)

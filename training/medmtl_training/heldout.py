@@ -14,20 +14,24 @@ from medmtl_training.cases import Dataset
 from medmtl_training.evaluation.provenance import Member, image_hashes, unseen_members
 from medmtl_training.publish import only_network
 
+CROSS_VALIDATION = "cross_validation"
+"""Folder in a run: the networks of its folds, where the bundle has one network of all cases."""
+
 _FORMATS = frozenset({"nii", "json", "csv"})
 
 
 def predict_heldout(model: str, dataset: Dataset, out: Path) -> Path:
     """Writes answers to `out` as `medmtl predict` does and returns it.
 
-    On the data set that the networks come from, a case is answered by the network of its own fold, as in any cross-validation;
-    on other data, or where a fold has no network, all networks that did not see the case answer it together.
+    On the data set that the networks come from, a case is answered by the network of its own fold, as in any
+    cross-validation; on other data, or where a fold has no network, all that did not see the case answer together.
 
     Raises:
         DatasetError: `seen-in-training`: no network of the model may answer a case.
         TrainingError: a case that is in the data set cannot be answered.
     """
-    return answer_unseen(find_bundle(model), dataset, out)
+    proving = Path(model) / CROSS_VALIDATION
+    return answer_unseen(find_bundle(str(proving) if proving.is_dir() else model), dataset, out)
 
 
 def answer_unseen(bundle: Bundle, dataset: Dataset, out: Path) -> Path:

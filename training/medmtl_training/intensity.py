@@ -6,14 +6,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def vary_intensity(image: Tensor, probability: float, rng: np.random.Generator) -> Tensor:
+def vary_intensity(image: Tensor, probability: float, rng: np.random.Generator, contrast: float = 1.0) -> Tensor:
     """`(channel, i, j, k)` with noise, blur, brightness, contrast, gamma and lower resolution, each now and then."""
     if rng.random() < probability:
-        image = image * float(rng.uniform(0.7, 1.3)) + float(rng.normal(0.0, 0.2))
+        image = image * (1.0 + contrast * float(rng.uniform(-0.3, 0.3))) + contrast * float(rng.normal(0.0, 0.2))
     if rng.random() < probability:
-        image = _gamma(image, float(np.exp(rng.uniform(-0.4, 0.4))))
+        image = _gamma(image, float(np.exp(contrast * rng.uniform(-0.4, 0.4))))
     if rng.random() < probability:
-        image = _slice_gain(image, rng)
+        image = _slice_gain(image, rng, contrast)
     if rng.random() < probability:
         image = _blur(image, float(rng.uniform(0.4, 1.0)))
     if rng.random() < probability / 2:
@@ -30,8 +30,8 @@ def _gamma(image: Tensor, exponent: float) -> Tensor:
     return ((image - low) / span).pow(exponent) * span + low
 
 
-def _slice_gain(image: Tensor, rng: np.random.Generator) -> Tensor:
-    gain = 1.0 + 0.1 * rng.standard_normal(image.shape[-1])
+def _slice_gain(image: Tensor, rng: np.random.Generator, contrast: float) -> Tensor:
+    gain = 1.0 + 0.1 * contrast * rng.standard_normal(image.shape[-1])
     return image * torch.from_numpy(gain.astype(np.float32))
 
 

@@ -1,4 +1,4 @@
-"""What a training says while it runs: curves as CSV and TensorBoard, a line with the time left."""
+"""What a training says while it runs: curves and gradients as CSV and TensorBoard, a line with the time left."""
 
 import csv
 import logging
@@ -6,19 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medmtl.errors import Code, TrainingError
+from medmtl_training.gradients.meter import ALL, GradientJournal, Look
+
 log = logging.getLogger(__name__)
 
 EVERY = 25  # steps between rows
 
 
 class Journal:
-    """Means of losses and task weights over the last steps.
+    """Means of losses and task weights over the last steps, and looks at the tasks' gradients.
 
     Args:
-        folder: where `curves.csv` and TensorBoard's events go.
+        folder: where `curves.csv`, `gradients.csv` and TensorBoard's events go.
         tasks: names of the tasks, in the order of the columns.
         steps: of the whole run.
         done: steps already done; later rows of an interrupted run are dropped.
+
+    Raises:
+        TrainingError: `cannot-write`, here and in every later call.
     """
 
     def __init__(self, folder: Path, tasks: Sequence[str], steps: int, done: int) -> None:
@@ -29,8 +35,8 @@ class Journal:
         rows = _rows_up_to(self.path, done)
         header = ["step", "seconds_per_step"]
         header += [f"loss_{task}" for task in self.tasks] + [f"weight_{task}" for task in self.tasks]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *rows])
+        _write(self.path, "w", [header, *rows])
+        self.gradients = GradientJournal(folder, done)
         self.board = _tensorboard(folder)
 
     def step(self, step: int, losses: dict[str, float], weights: dict[str, float], seconds: float) -> None:
@@ -45,8 +51,7 @@ class Journal:
         row: list[Any] = [step, f"{pace:.4f}"]
         row += [f"{mean[task]:.5f}" if task in mean else "" for task in self.tasks]
         row += [f"{weights[task]:.4f}" for task in self.tasks]
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(row)
+        _write(self.path, "a", [row])
         if self.board is not None:
             for task, value in mean.items():
                 self.board.add_scalar(f"loss/{task}", value, step)
@@ -57,10 +62,46 @@ class Journal:
         self.sums.clear()
         self.seconds.clear()
 
+    def look(self, looks: Sequence[Look]) -> None:
+        """Writes how the tasks' gradients of the shared weights stand to each other."""
+        self.gradients.add(looks)
+        if self.board is None:
+            return
+        for row in looks:
+            self.board.add_scalar(f"cosine {row.one} {row.other}/{row.layer}", row.cosine, row.step)
+            if row.layer == ALL:
+                for task, norm in zip((row.one, row.other), row.norms, strict=True):
+                    self.board.add_scalar(f"gradient/{task}", norm, row.step)
+
     def close(self) -> None:
         """Writes out what TensorBoard's writer still holds."""
         if self.board is not None:
             self.board.close()
+
+
+class _Silent:
+    """Says nothing: what the processes beside the first one say."""
+
+    def step(self, step: int, losses: dict[str, float], weights: dict[str, float], seconds: float) -> None:
+        """Nothing."""
+
+    def look(self, looks: Sequence[Look]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+SILENT = _Silent()
+
+
+def _write(path: Path, mode: str, rows: Sequence[Sequence[Any]]) -> None:
+    try:
+        with path.open(mode, newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+    except OSError as error:
+        what = f"{path.name} cannot be written ({type(error).__name__})"
+        raise TrainingError(Code.CANNOT_WRITE, what, "free some disk and resume; the last checkpoint stays") from None
 
 
 def _rows_up_to(path: Path, done: int) -> list[list[str]]:

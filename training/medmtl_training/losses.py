@@ -1,4 +1,7 @@
-"""One loss per kind of task. What is not labelled gives no gradient."""
+"""One loss per kind of task. What is not labelled gives no gradient.
+
+Every sum over a batch runs over all training processes (see `ranks`), so that each task is divided by its global count.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -7,6 +10,7 @@ from torch import Tensor
 from medmtl.task import Kind, Task
 from medmtl_training.batches import Batch
 from medmtl_training.prepared import IGNORED
+from medmtl_training.ranks import over_ranks
 
 _SMOOTH = 1.0  # voxel: keeps the Dice of a tiny structure finite
 _NEVER = -1e4  # logit of a label that was not looked for
@@ -28,7 +32,7 @@ def exclusive_loss(logits: Tensor, target: Tensor, annotated: Tensor, foreground
     clean, known = _known(target, annotated)
     weight = torch.where(clean > 0, foreground_weight, 1.0) * known
     entropy = F.cross_entropy(logits, clean, reduction="none")
-    cross = (entropy * weight).sum() / weight.sum().clamp_min(1.0)
+    cross = over_ranks((entropy * weight).sum()) / over_ranks(weight.sum()).clamp_min(1.0)
     share = torch.softmax(logits, dim=1)[:, 1:] * known[:, None]
     truth = F.one_hot(clean, logits.shape[1]).movedim(-1, 1)[:, 1:].to(share.dtype) * known[:, None]
     if share.shape[1] > 1:  # the union too: an infarct with a no-reflow core is one lesion
@@ -44,7 +48,7 @@ def overlapping_loss(logits: Tensor, target: Tensor, annotated: Tensor, foregrou
     truth = (target == 1).to(logits.dtype) * known
     weight = (1.0 + (foreground_weight - 1.0) * truth) * known
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    cross = (entropy * weight).sum() / weight.sum().clamp_min(1.0)
+    cross = over_ranks((entropy * weight).sum()) / over_ranks(weight.sum()).clamp_min(1.0)
     return cross + _dice_loss(torch.sigmoid(logits) * known, truth)
 
 
@@ -56,7 +60,7 @@ def coarse_exclusive_loss(logits: Tensor, target: Tensor, annotated: Tensor) -> 
     factor = tuple(big // small for big, small in zip(target.shape[-3:], logits.shape[-3:], strict=True))
     share = F.avg_pool3d(one_hot, factor)
     valid = share.sum(dim=1)
-    cross = -(share * torch.log_softmax(logits, dim=1)).sum() / valid.sum().clamp_min(1.0)
+    cross = -over_ranks((share * torch.log_softmax(logits, dim=1)).sum()) / over_ranks(valid.sum()).clamp_min(1.0)
     return cross + _dice_loss(torch.softmax(logits, dim=1)[:, 1:] * valid[:, None], share[:, 1:])
 
 
@@ -68,7 +72,7 @@ def coarse_overlapping_loss(logits: Tensor, target: Tensor, annotated: Tensor) -
     valid = F.avg_pool3d(known, factor)
     share = F.avg_pool3d((target == 1).to(logits.dtype) * known, factor) / valid.clamp_min(1e-6)
     entropy = F.binary_cross_entropy_with_logits(logits, share, reduction="none")
-    return (entropy * valid).sum() / valid.sum().clamp_min(1.0)
+    return over_ranks((entropy * valid).sum()) / over_ranks(valid.sum()).clamp_min(1.0)
 
 
 def case_loss(kind: Kind, logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
@@ -78,15 +82,17 @@ def case_loss(kind: Kind, logits: Tensor, target: Tensor, known: Tensor) -> Tens
     several classes by binary cross-entropy, numbers by a smooth absolute error.
     """
     logits, target = logits.float()[known], target[known]
+    cases = over_ranks(known.sum().to(logits.dtype)).clamp_min(1.0)
     if kind is Kind.MULTILABEL:
-        return F.binary_cross_entropy_with_logits(logits, target)
+        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
+        return over_ranks(entropy) / (cases * logits.shape[1])
     if kind is Kind.REGRESSION:
-        return F.smooth_l1_loss(logits[:, 0], target)
-    loss = F.cross_entropy(logits, target)
+        return over_ranks(F.smooth_l1_loss(logits[:, 0], target, reduction="sum")) / cases
+    loss = over_ranks(F.cross_entropy(logits, target, reduction="sum")) / cases
     if kind is Kind.ORDINAL:
         places = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)
         expected = (torch.softmax(logits, dim=1) * places).sum(dim=1)
-        loss = loss + F.mse_loss(expected, target.to(logits.dtype))
+        loss = loss + over_ranks(F.mse_loss(expected, target.to(logits.dtype), reduction="sum")) / cases
     return loss
 
 
@@ -108,20 +114,15 @@ def task_losses(
     """
     dense, coarse, case = outputs
     losses: dict[str, Tensor] = {}
-    for task in tasks:
+    for task in _labelled(tasks, batch):
         if not task.is_voxel:
-            known = batch.case_known[task.name]
-            if task.name in case and bool(known.any()):
+            if task.name in case:
+                known = batch.case_known[task.name]
                 losses[task.name] = case_loss(task.kind, case[task.name], batch.case[task.name], known)
             continue
-        if task.name not in batch.dense:
-            continue
         target, annotated = batch.dense[task.name], batch.annotated[task.name]
-        exclusive = task.kind is Kind.SEGMENTATION
-        if not bool((target[annotated.any(dim=1)] if exclusive else target[annotated]).ne(IGNORED).any()):
-            continue
         weight = lesion_weight if task.inside else 1.0
-        if exclusive:
+        if task.kind is Kind.SEGMENTATION:
             loss = exclusive_loss(dense[task.name], target, annotated, weight)
             loss = loss + coarse_weight * coarse_exclusive_loss(coarse[task.name], target, annotated)
         else:
@@ -129,6 +130,22 @@ def task_losses(
             loss = loss + coarse_weight * coarse_overlapping_loss(coarse[task.name], target, annotated)
         losses[task.name] = loss
     return losses
+
+
+def _labelled(tasks: tuple[Task, ...], batch: Batch) -> list[Task]:
+    """The tasks with a label on any process."""
+    counts = []
+    for task in tasks:
+        if not task.is_voxel:
+            counts.append(batch.case_known[task.name].any())
+        elif task.name not in batch.dense:
+            counts.append(torch.zeros((), dtype=torch.bool, device=batch.image.device))
+        else:
+            target, annotated = batch.dense[task.name], batch.annotated[task.name]
+            read = target[annotated.any(dim=1)] if task.kind is Kind.SEGMENTATION else target[annotated]
+            counts.append(read.ne(IGNORED).any())
+    total = over_ranks(torch.stack(counts).float()).tolist()
+    return [task for task, count in zip(tasks, total, strict=True) if count > 0]
 
 
 def _known(target: Tensor, annotated: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,9 +169,9 @@ def _marginal(logits: Tensor, annotated: Tensor) -> Tensor:
 def _dice_loss(share: Tensor, truth: Tensor) -> Tensor:
     """One minus the mean Dice over classes present in the batch; an absent class has no Dice to speak of."""
     axes = (0, 2, 3, 4)
-    overlap, total = (share * truth).sum(axes), share.sum(axes) + truth.sum(axes)
-    present = truth.sum(axes) > 0
+    sums = over_ranks(torch.stack([(share * truth).sum(axes), share.sum(axes), truth.sum(axes)]))
+    overlap, total, present = sums[0], sums[1] + sums[2], sums[2] > 0
     if not bool(present.any()):
-        return share.sum() * 0.0
+        return sums[1].sum() * 0.0
     dice = (2.0 * overlap + _SMOOTH) / (total + _SMOOTH)
     return 1.0 - dice[present].mean()

@@ -5,6 +5,7 @@ from typing import Any
 
 from medmtl.bundle.bundle import Bundle
 from medmtl_training.evaluation.report_html import estimate, figure
+from medmtl_training.run import WHOLE
 
 
 def model_card(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
@@ -29,7 +30,7 @@ def model_card(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
         "",
         f"{metrics['cases']} cases of {metrics['patients']} patients, through `medmtl predict` at its defaults; 95 % "
         "intervals by bootstrap over patients. A structure that is absent in the truth has no Dice; what was found "
-        "there all the same is given in mL.",
+        "there all the same is given in mL." + _who_answered(bundle, metrics),
         "",
         "| what | figure | n |",
         "|---|---|---|",
@@ -40,6 +41,18 @@ def model_card(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
         *[f"- {text}" for text in bundle.limits or ("Not established.",)],
     ]
     return "\n".join(lines) + "\n"
+
+
+def _who_answered(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
+    said = ""
+    if any(str(row["weights"]).startswith(WHOLE) for row in bundle.training["networks"]):
+        said += (
+            f" The answers are those of {len(metrics['folds'])} networks trained by the same settings, each without "
+            "one fold; the network of this model saw all cases."
+        )
+    if bundle.calibration.classes:
+        said += " Probabilities, sets and intervals of each fold are calibrated by the other folds."
+    return said
 
 
 def _answers(bundle: Bundle) -> list[str]:
@@ -55,6 +68,9 @@ def figure_rows(tasks: Mapping[str, Any]) -> list[str]:
             if label["n"]:
                 median = figure(label["error_percent"]["median"], 1)
                 rows.append(f"| {task}.{name}: volume error, median | {median} % | {label['n']} |")
+            if label.get("interval_coverage"):
+                held = label["interval_coverage"]
+                rows.append(f"| {task}.{name}: volume inside its interval | {estimate(held)} | {held['n']} |")
             if label["n_empty_truth"]:
                 false_ml = figure(label["false_ml"]["mean"], 2)
                 n = label["n_empty_truth"]
@@ -62,6 +78,10 @@ def figure_rows(tasks: Mapping[str, Any]) -> list[str]:
         for key in ("auroc", "accuracy", "balanced_accuracy", "brier", "ece", "mean_absolute_error"):
             if summary.get(key):
                 rows.append(f"| {task}: {key.replace('_', ' ')} | {estimate(summary[key])} | {summary['n']} |")
+        if summary.get("prediction_set"):
+            held = summary["prediction_set"]
+            rows.append(f"| {task}: class inside its set | {estimate(held)} | {held['n']} |")
+            rows.append(f"| {task}: classes in a set, mean | {figure(held['mean_size'], 2)} | {held['n']} |")
         rows += [
             f"| {task}: AUROC of {name} alone | {estimate(baseline['auroc'])} | {summary['n']} |"
             for name, baseline in summary.get("baselines", {}).items()

@@ -13,12 +13,13 @@ from medmtl import __version__
 from medmtl.bundle.bundle import Bundle, write_bundle_yaml
 from medmtl.bundle.digests import write_sums
 from medmtl.bundle.weights import save_weights
+from medmtl.findings.calibration import Calibration
 from medmtl.outputs.files import json_bytes
 from medmtl.reading.nifti import read_nifti
 from medmtl_training.cases import Case, Dataset
+from medmtl_training.config import Config
 from medmtl_training.evaluation.provenance import image_hashes
 from medmtl_training.model_card import model_card
-from medmtl_training.planning import Config
 from medmtl_training.run import TrainedNetwork
 from medmtl_training.settings import settings_to_mapping
 
@@ -34,7 +35,7 @@ def write_bundle(
     rows = []
     for network in networks:
         save_weights(network.weights, folder / "weights" / f"{network.name}.safetensors")
-        images = sorted(digest for name in network.seen for digest in hashes[name])
+        images = sorted({digest for name in network.seen for digest in hashes[name]} | set(network.inherited))
         rows.append({"weights": f"{network.name}.safetensors", "cases": len(network.seen), "images_sha256": images})
     reference = _reference([case for case in dataset.cases if case.name in seen])
     (folder / "reference.json").write_text(json.dumps(reference, indent=1), encoding="utf-8")
@@ -52,7 +53,7 @@ def write_bundle(
         tasks=dataset.tasks,
         plan=config.plan,
         weights=(),
-        calibration={},
+        calibration=Calibration(),
         training={
             "medmtl": __version__,
             "dataset": dataset.name,
@@ -73,8 +74,9 @@ def write_bundle(
 
 
 def add_figures(bundle: Bundle, metrics: Mapping[str, Any]) -> None:
-    """Adds `metrics.json` and the card made from it; the model keeps its digest."""
-    kept = {key: value for key, value in metrics.items() if key not in ("rows", "comparison")}
+    """Adds `metrics.json`, the card made from it, and the calibration that comes with them to the answers."""
+    bundle = write_bundle_yaml(replace(bundle, calibration=Calibration.from_mapping(metrics.get("calibration") or {})))
+    kept = {key: value for key, value in metrics.items() if key not in ("rows", "comparison", "calibration")}
     (bundle.folder / "metrics.json").write_bytes(json_bytes(kept))
     (bundle.folder / "MODEL_CARD.md").write_text(model_card(bundle, kept), encoding="utf-8")
     write_sums(bundle.folder)

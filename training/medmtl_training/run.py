@@ -3,15 +3,15 @@
 RUN/plan.yaml              plan and settings as trained
     run.json               data set, folds, number of steps: fixed before the first step
     prepared/              arrays
-    fold_0/ ... fold_all/  checkpoint, curves.csv, tensorboard/
+    fold_0/ ... fold_all/  checkpoint, curves.csv, gradients.csv, notes.json, tensorboard/
     predictions/           out-of-fold answers of `medmtl predict`
-    bundle/                the trained model
+    bundle/                the trained model: the networks of the folds, or with `ships: all` one of all cases
+    cross_validation/      with `ships: all`: the networks of the folds
 """
 
-import json
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,56 +19,29 @@ import torch
 
 from medmtl.errors import Code, TrainingError
 from medmtl.inference.windows import window_starts
-from medmtl.preparation.plan import plan_to_mapping
 from medmtl.shapes import Shape
 from medmtl_training.batches import BatchMaker
 from medmtl_training.build import build_network, start_at_means
-from medmtl_training.cases import Case, Dataset
-from medmtl_training.journal import Journal
-from medmtl_training.loop import Hardware, Trainer
-from medmtl_training.planning import Config, write_config
+from medmtl_training.cases import PREPARED, Case, Dataset
+from medmtl_training.config import Config, write_config
+from medmtl_training.growth import Start
+from medmtl_training.journal import SILENT, Journal
+from medmtl_training.loop import Trainer
 from medmtl_training.prepared import PreparedCase, read_prepared, read_shape
-from medmtl_training.preparing import prepare_case
-from medmtl_training.settings import settings_to_mapping
+from medmtl_training.ranks import mean_over_ranks
+from medmtl_training.run_record import open_run, write_notes, write_run
+from medmtl_training.run_request import RunRequest, TrainedNetwork
+from medmtl_training.validation import part_of, set_aside
+
+__all__ = ["WHOLE", "RunRequest", "TrainedNetwork", "train_run"]
+
+WHOLE = "fold_all"
+"""Name of the network of all cases."""
 
 log = logging.getLogger(__name__)
 
 _WARM_STEPS, _TIMED_STEPS = 2, 5
 _SHARE_FOR_TRAINING = 0.85  # of --max-time; the rest is for preparing and for out-of-fold answers
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """What is to be trained.
-
-    Attributes:
-        folder: of the run.
-        dataset: the cases.
-        config: plan and settings.
-        folds: held-out folds, one network each; empty trains one network on all cases.
-        hardware: where.
-        max_seconds: wall time to fill; fixes the number of steps once, None keeps the settings'.
-        resume: whether a run that is there goes on.
-        init: network weights to start from, None for a fresh network.
-    """
-
-    folder: Path
-    dataset: Dataset
-    config: Config
-    folds: tuple[int, ...]
-    hardware: Hardware
-    max_seconds: float | None = None
-    resume: bool = False
-    init: dict[str, torch.Tensor] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedNetwork:
-    """One network of a run: its name, the names of the cases it saw, its averaged weights."""
-
-    name: str
-    seen: tuple[str, ...]
-    weights: dict[str, torch.Tensor]
 
 
 def train_run(request: RunRequest) -> list[TrainedNetwork]:
@@ -78,51 +51,82 @@ def train_run(request: RunRequest) -> list[TrainedNetwork]:
         TrainingError: the folder holds another run, or the training cannot go on.
         DatasetError: a case cannot be prepared.
     """
-    start = time.monotonic()
+    start, ranks = time.monotonic(), request.hardware.ranks
     kept = _without(request.dataset, request.config.model.get("keep_out") or ())
-    settings = _open(request)
-    parts = _parts(kept, request.folds)
-    for case in request.dataset.cases:
-        prepare_case(case, request.dataset, request.config.plan, request.folder / "prepared")
-    prepared = {
-        case.name: read_prepared(request.folder / "prepared", case.name, request.dataset.tasks) for case in kept.cases
-    }
+    settings: dict[str, Any] = {}
+    if ranks.first:  # the others read what it leaves
+        settings = open_run(request)
+        _prepared(request)
+    ranks.wait()
+    if not ranks.first:
+        settings = open_run(replace(request, resume=True))
+    parts = _parts(kept, request.folds, whole=request.config.model.get("ships") == "all")
+    parts = [(name, part_of(cases, request.fraction, request.config.settings.seed)) for name, cases in parts]
+    store = _store(request)
+    prepared = {case.name: read_prepared(store, case.name, request.dataset.tasks) for case in kept.cases}
     if settings["steps"] is None:
         if request.max_seconds is None:
             todo = "give --max-time again"
             raise TrainingError(Code.CHECKPOINT_MISMATCH, "the run stopped before its number of steps was fixed", todo)
         left = request.max_seconds * _SHARE_FOR_TRAINING - (time.monotonic() - start)
         held_out = [case for case in request.dataset.cases if case.fold in request.folds]
-        windows = sum(_windows(read_shape(request.folder / "prepared", case.name), request.config) for case in held_out)
+        windows = sum(_windows(read_shape(store, case.name), request.config) for case in held_out)
         cases = [prepared[case.name] for case in parts[0][1]]
-        settings["steps"] = _steps_in(left, request, cases, (len(parts), windows))
-        _write_run(request.folder, settings)
+        mine = _steps_in(left, request, cases, (len(parts), windows))
+        settings["steps"] = int(mean_over_ranks(torch.tensor(float(mine), dtype=torch.float64)))
+        if ranks.first:
+            write_run(request.folder, settings)
     config = replace(request.config, settings=replace(request.config.settings, steps=int(settings["steps"])))
-    write_config(request.folder / "plan.yaml", config)
+    if ranks.first:
+        write_config(request.folder / "plan.yaml", config)
     return [_train_part(name, [prepared[case.name] for case in cases], request, config) for name, cases in parts]
 
 
+def _store(request: RunRequest) -> Path:
+    return request.dataset.prepared or request.folder / PREPARED
+
+
+def _prepared(request: RunRequest) -> None:
+    """Fills the folder of prepared arrays, where the data set comes with images."""
+    if request.dataset.prepared is not None:
+        return
+    from medmtl_training.preparing import prepare_case  # reads NIfTI, which a machine that only trains need not
+
+    for case in request.dataset.cases:
+        prepare_case(case, request.dataset, request.config.plan, request.folder / PREPARED)
+
+
 def _train_part(name: str, cases: list[PreparedCase], request: RunRequest, config: Config) -> TrainedNetwork:
-    folder = request.folder / name
-    trainer = _trainer(request, config, cases)
+    folder, hardware = request.folder / name, request.hardware
+    learn, aside = set_aside(cases, config.settings)
+    start = request.starts.get(name)
+    trainer = _trainer(request, config, learn, start)
     trainer.restore(folder)
     steps, done = config.settings.steps, trainer.done
-    if done < steps:
-        log.info("%s: %d cases, from step %d to %d on %s", name, len(cases), done, steps, request.hardware.device)
-        journal = Journal(folder, [task.name for task in request.dataset.tasks], steps, done)
-        trainer.train(cases, folder, journal)
+    if done < steps and not trainer.validation.over:
+        log.info("%s: %d cases, from step %d to %d on %s", name, len(learn), done, steps, hardware.device)
+        tasks = [task.name for task in trainer.tasks]
+        journal = Journal(folder, tasks, steps, done) if hardware.ranks.first else SILENT
+        trainer.train(learn, folder, journal, aside)
         journal.close()
-    return TrainedNetwork(name=name, seen=tuple(case.name for case in cases), weights=trainer.average)
+        if hardware.ranks.first:
+            write_notes(folder, trainer.done, trainer.collapse.findings(), trainer.validation)
+    best = trainer.validation.best or trainer.average
+    inherited = () if start is None else start.seen
+    return TrainedNetwork(name=name, seen=tuple(case.name for case in cases), weights=best, inherited=inherited)
 
 
-def _trainer(request: RunRequest, config: Config, cases: list[PreparedCase]) -> Trainer:
+def _trainer(request: RunRequest, config: Config, cases: list[PreparedCase], start: Start | None = None) -> Trainer:
     dataset = request.dataset
-    net = build_network(len(dataset.channels), config.plan, dataset.tasks, config.settings.seed)
-    start_at_means(net, dataset.tasks, cases)
-    if request.init is not None:
-        fitting = {name: v for name, v in request.init.items() if net.state_dict().get(name, v[:0]).shape == v.shape}
+    tasks = tuple(task for task in dataset.tasks if not request.only or task.name in request.only)
+    net = build_network(len(dataset.channels), config.plan, tasks, config.settings.seed)
+    start_at_means(net, tasks, cases)
+    given = request.init if start is None else start.weights
+    if given is not None:
+        fitting = {name: v for name, v in given.items() if net.state_dict().get(name, v[:0]).shape == v.shape}
         net.load_state_dict(fitting, strict=False)
-    return Trainer(net, dataset.tasks, config.plan, config.settings, request.hardware)
+    growth = request.growth(start) if request.growth is not None and start is not None else None
+    return Trainer(net, dataset.tasks, config.plan, config.settings, request.hardware, growth)
 
 
 def _steps_in(seconds: float, request: RunRequest, cases: list[PreparedCase], work: tuple[int, int]) -> int:
@@ -135,7 +139,9 @@ def _steps_in(seconds: float, request: RunRequest, cases: list[PreparedCase], wo
         work: number of networks, and of windows that are answered at the end.
     """
     trainer = _trainer(request, request.config, cases)
-    maker = BatchMaker(cases, request.dataset.tasks, request.config.plan, request.config.settings)
+    maker = BatchMaker(
+        cases, request.dataset.tasks, request.config.plan, request.config.settings, request.hardware.ranks
+    )
     start = time.monotonic()
     for step in range(_WARM_STEPS + _TIMED_STEPS):
         if step == _WARM_STEPS:
@@ -157,45 +163,15 @@ def _windows(shape: Shape, config: Config) -> int:
     return int(len(starts) * 2 ** len(plan.mirror))
 
 
-def _parts(dataset: Dataset, folds: tuple[int, ...]) -> list[tuple[str, tuple[Case, ...]]]:
+def _parts(dataset: Dataset, folds: tuple[int, ...], *, whole: bool) -> list[tuple[str, tuple[Case, ...]]]:
     if not folds:
-        return [("fold_all", dataset.cases)]
+        return [(WHOLE, dataset.cases)]
     parts = [(f"fold_{fold}", dataset.fold(fold)[0]) for fold in folds]
     for name, cases in parts:
         if not cases:
             raise TrainingError(Code.BAD_CASES, f"{name} leaves no case to train on", "use more folds, or --folds none")
-    return parts
+    return [*parts, (WHOLE, dataset.cases)] if whole else parts
 
 
 def _without(dataset: Dataset, names: Any) -> Dataset:
     return replace(dataset, cases=tuple(case for case in dataset.cases if case.name not in names))
-
-
-def _open(request: RunRequest) -> dict[str, Any]:
-    path = request.folder / "run.json"
-    wanted: dict[str, Any] = {
-        "dataset": request.dataset.name,
-        "cases": [case.name for case in request.dataset.cases],
-        "folds": list(request.folds),
-        "plan": plan_to_mapping(request.config.plan),
-        "training": {**settings_to_mapping(request.config.settings), "steps": None},
-    }
-    if path.exists():
-        if not request.resume:
-            todo = "give --resume to go on, or another folder"
-            raise TrainingError(Code.RUN_EXISTS, "the folder holds a training run", todo)
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if {key: found.get(key) for key in wanted} != json.loads(json.dumps(wanted)):
-            what = "the run was started with another data set, folds, plan or settings"
-            raise TrainingError(Code.CHECKPOINT_MISMATCH, what, "resume it as it was started")
-        return found
-    request.folder.mkdir(parents=True, exist_ok=True)
-    wanted["steps"] = None if request.max_seconds is not None else request.config.settings.steps
-    _write_run(request.folder, wanted)
-    return wanted
-
-
-def _write_run(folder: Path, body: dict[str, Any]) -> None:
-    temporary = folder / "run.tmp"
-    temporary.write_text(json.dumps(body, indent=1), encoding="utf-8")
-    temporary.replace(folder / "run.json")

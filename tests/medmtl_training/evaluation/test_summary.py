@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medmtl.reading.nifti import read_label_map
 from medmtl.task import Task, tasks_from_mapping
 from medmtl_training.cases import read_dataset
 from medmtl_training.evaluation.bootstrap import Bootstrap
@@ -134,3 +136,41 @@ def test_regions_are_scored_by_file(dataset_writer: Any, tmp_path: Path, nifti_w
     assert labels["inner"]["dice"]["mean"] == 1.0
     assert labels["outer"]["dice"]["mean"] == pytest.approx(6 / 8)
     assert set(labels) == {"inner", "outer", "union"}
+
+
+def test_limits_of_agreement_have_intervals(toy: Any, tmp_path: Path, nifti_writer: Any) -> None:
+    for number, path in enumerate(sorted((toy / "organs").iterdir())):
+        array = read_label_map(path)[0]
+        array[:, :, 4] = 0 if number % 2 else array[:, :, 4]
+        nifti_writer(tmp_path / "flat" / path.name, array)
+    dataset, _ = read_dataset(toy)
+    metrics = score(open_predictions(tmp_path / "flat", dataset, "organs"), dataset, dataset.cases, ScoreSettings())
+    found = metrics["tasks"]["organs"]["labels"]["body"]["volume_ml"]
+    slab_ml = 16 * 14 * 1.5 * 1.5 * 6 / 1000
+    assert found["bias"] == pytest.approx(-slab_ml / 2)
+    low, high = found["bias_interval"]
+    assert -slab_ml < low < -slab_ml / 2 < high < 0
+    assert found["lower_interval"][0] <= found["lower"] <= found["lower_interval"][1]
+    assert found["upper_interval"][0] <= found["upper"] <= found["upper_interval"][1]
+
+
+def test_classes_that_do_not_exclude_each_other_have_baselines_too(dataset_writer: Any, tmp_path: Path) -> None:
+    dataset_writer.head["tasks"] = {"signs": {"kind": "multilabel", "classes": ["scar", "clot"]}}
+    for n in range(12):
+        signs = ";".join(["scar"] * (n % 2) + ["clot"] * (n % 3 == 0)) or "none"
+        image = np.random.default_rng(n).normal(100, 10, (24 + 2 * (n % 2), 22, 6)).astype(np.int16)  # a shortcut
+        row = {"case": f"c{n}", "patient": f"p{n}", "fold": str(n % 4), "signs": signs}
+        dataset_writer.add(row, {}, image)
+        body = {"tasks": {"signs": {"values": {"probabilities": {"scar": 0.5, "clot": 0.2 + 0.6 * (n % 3 == 0)}}}}}
+        path = tmp_path / "out" / f"c{n}" / "findings.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(body), encoding="utf-8")
+    dataset, _ = read_dataset(dataset_writer.write())
+    metrics = score(open_predictions(tmp_path / "out", dataset), dataset, dataset.cases, ScoreSettings(draws=200))
+    found = metrics["tasks"]["signs"]["baselines"]
+    assert list(found) == ["majority, scar", "geometry, scar", "majority, clot", "geometry, clot"]
+    assert found["geometry, scar"]["auroc"]["value"] == pytest.approx(1.0)
+    assert found["geometry, scar"]["auroc_difference"]["value"] == pytest.approx(-0.5)
+    assert found["geometry, clot"]["auroc_difference"]["value"] > 0.2
+    assert found["majority, clot"]["accuracy"]["value"] == pytest.approx(8 / 12)
+    assert "geometry, scar" in report_html(metrics, dataset.tasks)

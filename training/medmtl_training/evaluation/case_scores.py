@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from medmtl.findings.calibration import UNION
+from medmtl.findings.components import components
 from medmtl.task import Task
 from medmtl_training.cases import Case
 from medmtl_training.evaluation.overlap import lesion_counts, overlap
 from medmtl_training.evaluation.predictions import Predictions
 from medmtl_training.evaluation.surface import surface_scores
 from medmtl_training.evaluation.voxels import CaseMasks, check_grids, read_masks
-
-UNION = "union"
-"""Key of the union of all labels of a voxel task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +62,15 @@ class CaseScorer:
         truth = read_masks(task, case.voxel_labels[task.name], annotated, f"truth of {case.name}")
         check_grids(truth.grid, found.grid, f"{task.name} of the prediction of {case.name}")
         scored["labels"] = {name: self._label(found.masks[name], truth.masks[name], truth) for name in truth.masks}
+        names = [label.name for label in task.labels]
         if annotated is None and len(task.labels) > 1:
-            names = [label.name for label in task.labels]
             scored["labels"][UNION] = self._label(_union(found, names), _union(truth, names), truth)
         if lesion_names and annotated is None:
             seen = ~truth.ignored
             counts = lesion_counts(_union(found, lesion_names) & seen, _union(truth, lesion_names) & seen)
             scored["lesions"] = {**asdict(counts), "f1": counts.f1}
+            if lesion_names == list(found.masks):
+                scored["lesions"]["pieces"] = _pieces(predictions.lesions(case, task), _union(found, names), truth)
         return scored
 
     def _label(self, found: Any, true: Any, truth: CaseMasks) -> dict[str, Any]:
@@ -77,6 +78,22 @@ class CaseScorer:
         found, true = found & seen, true & seen
         surfaces = surface_scores(found, true, truth.grid.affine, self.tolerance_mm)
         return {**asdict(overlap(found, true, truth.grid.voxel_ml)), **asdict(surfaces)}
+
+
+def _pieces(items: Sequence[Mapping[str, Any]], found: Any, truth: CaseMasks) -> list[dict[str, Any]]:
+    """Of each reported lesion its volume, its mean probability, and whether it meets a true one."""
+    numbers, _ = components(found)
+    true = _union(truth, list(truth.masks))
+    return [
+        {
+            "ml": item["ml"],
+            "mean_probability": item["mean_probability"],
+            "confidence": item["confidence"],
+            "real": bool(true[numbers == item["id"]].any()),
+        }
+        for item in items
+        if item.get("mean_probability") is not None
+    ]
 
 
 def _union(masks: CaseMasks, names: Sequence[str]) -> Any:

@@ -7,12 +7,12 @@ import numpy as np
 
 from medmtl.task import Kind, Task
 from medmtl_training.evaluation import classification
-from medmtl_training.evaluation.bootstrap import DRAWS, Bootstrap, Statistic, difference_of
-from medmtl_training.evaluation.summary import class_arrays, enough, known_rows
+from medmtl_training.evaluation.bootstrap import DRAWS, Bootstrap, Statistic, difference_of, mean_of
+from medmtl_training.evaluation.summary import class_arrays, enough, known_rows, lesion_f1
 
 Row = Mapping[str, Any]
 
-_LARGER_IS_BETTER = {"dice": True, "nsd": True, "hd95_mm": False, "error_percent": False}
+_LARGER_IS_BETTER = {"dice": True, "nsd": True, "hd95_mm": False, "error_percent": False, "false_ml": False}
 _LOSSES = 5
 
 
@@ -75,34 +75,77 @@ def _voxel(pairs: list[tuple[Row, Row]], task: Task, draws: int, seed: int) -> d
                 bootstrap = Bootstrap([patient for patient, _ in cells], draws=draws, seed=seed)
                 estimate = bootstrap.mean([value for _, value in cells]).as_json()
                 labels.setdefault(name, {})[metric] = {**estimate, "verdict": verdict(estimate, larger_is_better)}
-    return {"labels": labels} if labels else {}
+    lesions = _lesions(pairs, task, draws, seed)
+    return {"labels": {**labels, **lesions}} if labels else {}
+
+
+def _lesions(pairs: list[tuple[Row, Row]], task: Task, draws: int, seed: int) -> dict[str, Any]:
+    """Lesion-wise F1 of the counts summed over the cases, first minus second."""
+    counted = [(one, two) for one, two in pairs if all("lesions" in row["tasks"][task.name] for row in (one, two))]
+    if not counted:
+        return {}
+    scores = [lesion_f1([pair[side]["tasks"][task.name]["lesions"] for pair in counted]) for side in (0, 1)]
+    bootstrap = Bootstrap([one["patient"] for one, _ in counted], draws=draws, seed=seed)
+    return {"lesion by lesion": _judged({"f1": (difference_of(*scores), True)}, bootstrap)}
 
 
 def _case_level(pairs: list[tuple[Row, Row]], task: Task, draws: int, seed: int) -> dict[str, Any]:
-    known = [row for row, _ in pairs]
-    known = known_rows(known, task)
-    if not known or task.kind not in (Kind.CLASSIFICATION, Kind.ORDINAL):
+    known = known_rows([row for row, _ in pairs], task)
+    if not known:
         return {}
     names = {row["case"] for row in known}
-    truth, mine = class_arrays(known, task)
-    _, theirs = class_arrays([row for _, row in pairs if row["case"] in names], task)
+    other = [row for _, row in pairs if row["case"] in names]
     bootstrap = Bootstrap([row["patient"] for row in known], draws=draws, seed=seed)
-    figures: dict[str, tuple[Statistic, bool]] = {
-        "accuracy": (difference_of(*(classification.accuracy(truth, p) for p in (mine, theirs))), True),
-        "brier": (difference_of(*(classification.brier(truth, p) for p in (mine, theirs))), False),
-    }
+    if task.kind is Kind.REGRESSION:
+        return _judged({"absolute_error": (_absolute_errors(known, other, task), False)}, bootstrap)
+    if task.kind is Kind.MULTILABEL:
+        return {"labels": {label.name: _judged(_of_label(known, other, task, label.name), bootstrap)
+                           for label in task.labels}}  # fmt: skip
+    truth, mine = class_arrays(known, task)
+    _, theirs = class_arrays(other, task)
+    figures: dict[str, tuple[Statistic, bool]] = {}
     present = [index for index in range(len(task.labels)) if enough(truth == index, 1)]
     if len(present) == len(task.labels):
         chosen = present[1:] if len(present) == 2 else present
-        areas = [
-            classification.macro([classification.auroc(truth == k, p[:, k]) for k in chosen]) for p in (mine, theirs)
-        ]
-        figures = {"auroc": (difference_of(areas[0], areas[1]), True), **figures}
+        for name, figure in (("auroc", classification.auroc), ("auprc", classification.average_precision)):
+            parts = [classification.macro([figure(truth == k, p[:, k]) for k in chosen]) for p in (mine, theirs)]
+            figures[name] = (difference_of(*parts), True)
+    for name, by_case, larger_is_better in (
+        ("accuracy", classification.accuracy, True),
+        ("balanced_accuracy", classification.balanced_accuracy, True),
+        ("brier", classification.brier, False),
+        ("ece", classification.calibration_error, False),
+    ):
+        figures[name] = (difference_of(by_case(truth, mine), by_case(truth, theirs)), larger_is_better)
+    return _judged(figures, bootstrap)
+
+
+def _judged(figures: Mapping[str, tuple[Statistic, bool]], bootstrap: Bootstrap) -> dict[str, Any]:
     result = {}
     for metric, (statistic, larger_is_better) in figures.items():
         estimate = bootstrap.estimate(statistic).as_json()
         result[metric] = {**estimate, "verdict": verdict(estimate, larger_is_better)}
     return result
+
+
+def _absolute_errors(first: Sequence[Row], second: Sequence[Row], task: Task) -> Statistic:
+    errors = [
+        np.array([abs(row["tasks"][task.name]["value"] - row["tasks"][task.name]["truth"]) for row in rows])
+        for rows in (first, second)
+    ]
+    return mean_of(errors[0] - errors[1])
+
+
+def _of_label(first: Sequence[Row], second: Sequence[Row], task: Task, name: str) -> dict[str, tuple[Statistic, bool]]:
+    positive = np.array([name in row["tasks"][task.name]["truth"] for row in first])
+    mine, theirs = (
+        np.array([row["tasks"][task.name]["probabilities"][name] for row in rows]) for rows in (first, second)
+    )
+    figures = {"brier": (mean_of((mine - positive) ** 2 - (theirs - positive) ** 2), False)}
+    if enough(positive, 1):
+        areas = difference_of(classification.auroc(positive, mine), classification.auroc(positive, theirs))
+        figures["auroc"] = (areas, True)
+    return figures
 
 
 def verdict(estimate: Mapping[str, Any], larger_is_better: bool) -> str:

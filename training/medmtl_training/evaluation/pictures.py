@@ -19,6 +19,7 @@ from medmtl_training.evaluation.voxels import CaseMasks, read_masks, slice_step_
 WORST = 4
 TRUTH_COLOUR = (64, 220, 120)
 FOUND_COLOUR = (255, 96, 64)
+OTHER_COLOUR = (80, 160, 255)
 _SIDE_PX = 320
 _MARGIN_MM = 30.0
 
@@ -54,6 +55,22 @@ def worst_pictures(
     return pictures
 
 
+def change_pictures(
+    losses: Sequence[Mapping[str, Any]], dataset: Dataset, first: Predictions, second: Predictions
+) -> list[Picture]:
+    """The cases of `largest_losses`, each once a task: truth, first and second answer in one slice."""
+    pictures: list[Picture] = []
+    for loss in losses:
+        if any((picture.case, picture.task) == (loss["case"], loss["task"]) for picture in pictures):
+            continue
+        task = dataset.task(loss["task"])
+        png = _picture(dataset, first, task, loss["case"], second)
+        if png is not None:
+            caption = f"{loss['label']}, Dice {loss['first']:.3f}, was {loss['second']:.3f}"
+            pictures.append(Picture(case=loss["case"], task=task.name, caption=caption, png=png))
+    return pictures
+
+
 def _worst(rows: Sequence[Mapping[str, Any]], task: Task, most: int) -> list[tuple[str, str]]:
     by_dice: list[tuple[float, str]] = []
     false: list[tuple[float, str]] = []
@@ -72,7 +89,9 @@ def _worst(rows: Sequence[Mapping[str, Any]], task: Task, most: int) -> list[tup
     return worst
 
 
-def _picture(dataset: Dataset, predictions: Predictions, task: Task, name: str) -> str | None:
+def _picture(
+    dataset: Dataset, predictions: Predictions, task: Task, name: str, other: Predictions | None = None
+) -> str | None:
     case = dataset.case(name)
     channel = dataset.channels.index(task.drawn_on) if task.drawn_on else 0
     volume = read_nifti(case.images[channel])
@@ -86,11 +105,14 @@ def _picture(dataset: Dataset, predictions: Predictions, task: Task, name: str) 
         for label, mask in truth.masks.items()
     )
     index = int(np.argmax(wrong))
+    before = None if other is None else other.masks(case, task)
     grey = _grey(np.take(volume.array, index, axis=axis).astype(np.float64))
     layers = [
         (_slices(truth, list(truth.masks), axis, index), TRUTH_COLOUR),
         (_slices(found, list(truth.masks), axis, index), FOUND_COLOUR),
     ]
+    if before is not None:
+        layers.insert(1, (_slices(before, list(truth.masks), axis, index), OTHER_COLOUR))
     spacing = [step for other, step in enumerate(volume.grid.spacing) if other != axis]
     crop = _crop(np.logical_or.reduce([mask for masks, _ in layers for mask in masks]), spacing)
     cut = [([mask[crop] for mask in masks], colour) for masks, colour in layers]

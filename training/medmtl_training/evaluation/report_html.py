@@ -14,13 +14,19 @@ from medmtl_training.evaluation.summary import class_arrays, known_rows
 _TEMPLATE = "report.html.j2"
 
 
-def report_html(metrics: Mapping[str, Any], tasks: Sequence[Task], pictures: Sequence[Picture] = ()) -> str:
+def report_html(
+    metrics: Mapping[str, Any],
+    tasks: Sequence[Task],
+    pictures: Sequence[Picture] = (),
+    changes: Sequence[Picture] = (),
+) -> str:
     """The page for the content of `metrics.json`.
 
     Args:
         metrics: what `score` gave, with `comparison` where there is one.
         tasks: of the data set.
         pictures: of the worst cases.
+        changes: of the largest losses against other predictions.
     """
     import jinja2
 
@@ -38,6 +44,7 @@ def report_html(metrics: Mapping[str, Any], tasks: Sequence[Task], pictures: Seq
         tasks=present,
         plots={task.name: _plots(metrics["rows"], task) for task in present},
         pictures=pictures,
+        changes=changes,
     )
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from medmtl.shapes import FloatArray
 from medmtl.task import Kind, Task
 from medmtl_training.cases import Case, Dataset
 from medmtl_training.evaluation import baselines, classification
 from medmtl_training.evaluation.bootstrap import DRAWS, Bootstrap, difference_of
+from medmtl_training.evaluation.calibrate import cross_fitted, fit_calibration
 from medmtl_training.evaluation.case_scores import CaseScorer, lesion_volumes
+from medmtl_training.evaluation.multilabel import multilabel_baselines
 from medmtl_training.evaluation.overlap import MATCH_IOU
 from medmtl_training.evaluation.predictions import Predictions
 from medmtl_training.evaluation.subgroups import SLICE_STEP, subgroups
@@ -39,6 +42,7 @@ class ScoreSettings:
         baseline_columns: groups of further columns; each group is one shortcut baseline of every classifier.
         same_patient: groups of case names that are one patient, whatever `cases.csv` says.
         tolerance_mm: of the normalised surface Dice.
+        cross_fit: whether each fold's answers are calibrated by the other folds' before they are scored.
         draws: bootstrap draws.
         seed: of the bootstrap.
     """
@@ -47,6 +51,7 @@ class ScoreSettings:
     baseline_columns: tuple[tuple[str, ...], ...] = ()
     same_patient: tuple[tuple[str, ...], ...] = ()
     tolerance_mm: float = 2.0
+    cross_fit: bool = False
     draws: int = DRAWS
     seed: int = 0
 
@@ -78,7 +83,8 @@ def score(
 ) -> dict[str, Any]:
     """Every figure of `predictions` on `cases` of `dataset`: plain values for `metrics.json`.
 
-    Cases without a prediction are listed under `missing` and enter no figure.
+    Cases without a prediction are listed under `missing` and enter no figure. With `cross_fit` the calibration that all
+    of them support stands under `calibration`.
 
     Args:
         predictions: what was answered.
@@ -95,13 +101,17 @@ def score(
     dataset = _regrouped(dataset, settings.same_patient)
     names = {case.name for case in cases}
     scorer = CaseScorer(tasks=dataset.tasks, tolerance_mm=settings.tolerance_mm)
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for case in dataset.cases:
         if case.name in names and case.name in predictions.cases:
             step = f"{slice_step_mm(image_geometry(case.images[0])[1]):.3g}"
             columns = {SLICE_STEP: step, "fold": str(case.fold), **case.columns}
             rows.append({**scorer.row(case, predictions), "columns": columns})
             progress(case.name)
+    calibration = {}
+    if settings.cross_fit:
+        calibration = {"calibration": fit_calibration(rows, dataset.tasks).to_mapping()}
+        rows = cross_fitted(rows, dataset.tasks)
     run = _Run(dataset=dataset, settings=settings, rows=rows)
     return {
         "schema": SCHEMA,
@@ -113,6 +123,7 @@ def score(
         "rules": rules(settings),
         "tasks": _task_summaries(run),
         "subgroups": _subgroup_summaries(run),
+        **calibration,
         "rows": rows,
     }
 
@@ -160,7 +171,12 @@ def _task_summaries(run: _Run) -> dict[str, Any]:
             continue
         summaries[task.name] = case_summary(run.rows, task, run.bootstrap)
         known = known_rows(run.rows, task)
-        if known and task.kind in (Kind.CLASSIFICATION, Kind.ORDINAL):
+        if known and task.kind is Kind.MULTILABEL:
+            draws = run.bootstrap([row["patient"] for row in known])
+            pool = [case for case in run.dataset.cases if case.case_labels.get(task.name) is not None]
+            found = multilabel_baselines(run.dataset, _shortcuts(run, pool), task, known, draws)
+            summaries[task.name]["baselines"] = found
+        elif known and task.kind in (Kind.CLASSIFICATION, Kind.ORDINAL):
             summaries[task.name]["baselines"] = _baselines(run, task, known)
     return summaries
 
@@ -182,6 +198,14 @@ def _subgroup_summaries(run: _Run) -> dict[str, Any]:
     return result
 
 
+def _shortcuts(run: _Run, pool: Sequence[Case]) -> dict[str, FloatArray]:
+    """Name to the numbers a baseline is fitted on, for the cases of `pool`."""
+    features = {"geometry": baselines.geometry_features([image_geometry(case.images[0]) for case in pool])}
+    for group in run.settings.baseline_columns:
+        features["+".join(group)] = baselines.column_features(pool, group)
+    return features
+
+
 def _baselines(run: _Run, task: Task, known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Each baseline's figures on the same cases as the classifier's, and the classifier's AUROC minus its own."""
     classes = [label.name for label in task.labels]
@@ -191,10 +215,7 @@ def _baselines(run: _Run, task: Task, known: Sequence[Mapping[str, Any]]) -> dic
     place = {case.name: index for index, case in enumerate(pool)}
     shown = np.array([place[row["case"]] for row in known])
     answers = {"majority": baselines.majority_probabilities(pool_truth, folds, len(classes))}
-    features = {"geometry": baselines.geometry_features([image_geometry(case.images[0]) for case in pool])}
-    for group in run.settings.baseline_columns:
-        features["+".join(group)] = baselines.column_features(pool, group)
-    for name, table in features.items():
+    for name, table in _shortcuts(run, pool).items():
         answers[name] = baselines.fitted_probabilities(table, pool_truth, folds, len(classes))
     truth, probabilities = class_arrays(known, task)
     draws = run.bootstrap([row["patient"] for row in known])

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from medmtl.shapes import FloatArray
 from medmtl.task import Kind, Task
@@ -46,8 +47,46 @@ def _label_summary(cells: list[tuple[str, Row]], bootstrap: BootstrapOf) -> dict
     summary["false_ml"] = {**false, "cases_with": sum(cell["false_ml"] > 0 for _, cell in absent)}
     found = [cell["predicted_ml"] for _, cell in present]
     agreement = bland_altman(found, [cell["truth_ml"] for _, cell in present])
-    summary["volume_ml"] = None if agreement is None else asdict(agreement)
+    summary["volume_ml"] = None
+    if agreement is not None:
+        draws = bootstrap([patient for patient, _ in present])
+        summary["volume_ml"] = asdict(agreement) | _agreement_intervals(present, draws)
+    held = [
+        cell["interval_ml"][0] <= cell["truth_ml"] <= cell["interval_ml"][1]
+        for _, cell in cells
+        if cell.get("interval_ml") is not None
+    ]
+    if held:
+        summary["interval_coverage"] = coverage(held)
     return summary
+
+
+def coverage(held: Sequence[bool]) -> dict[str, Any]:
+    """How often a set or interval held the truth, with the exact binomial 95 % interval (Clopper and Pearson 1934)."""
+    found = binomtest(sum(held), len(held)).proportion_ci(0.95, method="exact")
+    return {"value": sum(held) / len(held), "interval": [float(found.low), float(found.high)], "n": len(held)}
+
+
+def _agreement_intervals(cells: list[tuple[str, Row]], draws: Bootstrap) -> dict[str, Any]:
+    """95 % intervals of the bias and of the limits of agreement."""
+    difference = np.array([cell["predicted_ml"] - cell["truth_ml"] for _, cell in cells], dtype=np.float64)
+    found = {}
+    for name, spread in (("bias", 0.0), ("lower", -1.96), ("upper", 1.96)):
+        found[f"{name}_interval"] = draws.estimate(_limit_of(difference, spread)).as_json()["interval"]
+    return found
+
+
+def _limit_of(values: FloatArray, spread: float) -> Statistic:
+    """The mean plus `spread` standard deviations (n - 1), cases repeated by their integer weight."""
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        count = weights.sum(axis=1)
+        mean = weights @ values / np.maximum(count, 1)
+        squares = np.maximum(weights @ values**2 - count * mean**2, 0)
+        result: FloatArray = mean + spread * np.sqrt(squares / np.maximum(count - 1, 1))
+        return result
+
+    return statistic
 
 
 def _spread(cells: list[tuple[str, float]], bootstrap: BootstrapOf) -> dict[str, Any]:
@@ -63,19 +102,27 @@ def _spread(cells: list[tuple[str, float]], bootstrap: BootstrapOf) -> dict[str,
 
 def _lesion_summary(counted: list[tuple[str, Row]], bootstrap: BootstrapOf) -> dict[str, Any]:
     draws = bootstrap([patient for patient, _ in counted])
-    keys = ("truth", "found", "predicted", "matched")
-    columns = {key: np.array([cell[key] for _, cell in counted], dtype=np.float64) for key in keys}
-
-    def pooled(weights: FloatArray) -> FloatArray:
-        sums = zip(*(weights @ columns[key] for key in keys), strict=True)
-        scores = [f1_score(*row) for row in sums]
-        return np.array([np.nan if score is None else score for score in scores])
-
+    cells = [cell for _, cell in counted]
+    columns = {key: np.array([cell[key] for cell in cells], dtype=np.float64) for key in _COUNTS}
     return {
         **{key: int(column.sum()) for key, column in columns.items()},
-        "f1": draws.estimate(pooled).as_json(),
+        "f1": draws.estimate(lesion_f1(cells)).as_json(),
         "false_per_case": draws.mean(columns["predicted"] - columns["matched"]).as_json(),
     }
+
+
+_COUNTS = ("truth", "found", "predicted", "matched")
+
+
+def lesion_f1(cells: Sequence[Row]) -> Statistic:
+    """Lesion-wise F1 of the counts summed over cases."""
+    columns = [np.array([cell[key] for cell in cells], dtype=np.float64) for key in _COUNTS]
+
+    def pooled(weights: FloatArray) -> FloatArray:
+        scores = [f1_score(*row) for row in zip(*(weights @ column for column in columns), strict=True)]
+        return np.array([np.nan if score is None else score for score in scores])
+
+    return pooled
 
 
 def known_rows(rows: Sequence[Row], task: Task) -> list[Row]:
@@ -111,6 +158,12 @@ def case_summary(rows: Sequence[Row], task: Task, bootstrap: BootstrapOf, *, lea
         return summary | _multilabel(known, task, draws, least)
     truth, probabilities = class_arrays(known, task)
     summary |= class_summary(truth, probabilities, task, draws, least=least)
+    cells = [row["tasks"][task.name] for row in known if row["tasks"][task.name].get("prediction_set") is not None]
+    if cells:
+        summary["prediction_set"] = {
+            **coverage([cell["truth"] in cell["prediction_set"] for cell in cells]),
+            "mean_size": sum(len(cell["prediction_set"]) for cell in cells) / len(cells),
+        }
     if task.kind is Kind.ORDINAL:
         predicted = probabilities.argmax(axis=1)
         kappa = figures.quadratic_kappa(truth, predicted, len(task.labels))

@@ -11,7 +11,7 @@ from medmtl.geometry.grid import Grid
 from medmtl.reading.nifti import read_label_map
 from medmtl.shapes import LabelMap, Mask, Shape, Spacing
 from medmtl.task import Kind, Task
-from medmtl_training.cases import VoxelLabel
+from medmtl_training.cells import VoxelLabel
 
 IGNORED = 255
 """Label value of voxels that are neither trained on nor scored."""
@@ -49,7 +49,7 @@ def read_masks(task: Task, source: VoxelLabel, annotated: frozenset[str] | None,
     if task.kind is Kind.SEGMENTATION:
         if not isinstance(source, Path):
             raise TypeError(f"{task.name} is one label map, not a mapping")
-        array, grid = _read(source, f"{task.name} of the {whose}")
+        array, grid = read_map(source, f"{task.name} of the {whose}")
         _check_values(array, {label.value for label in task.labels}, task, whose)
         return CaseMasks(
             masks={label.name: array == label.value for label in wanted}, ignored=array == IGNORED, grid=grid
@@ -64,7 +64,7 @@ def _read_regions(task: Task, files: Mapping[str, Path], whose: str) -> CaseMask
     ignored: Mask | None = None
     first: Grid | None = None
     for name, path in files.items():
-        array, grid = _read(path, f"{task.name} of the {whose}")
+        array, grid = read_map(path, f"{task.name} of the {whose}")
         _check_values(array, {1}, task, whose)
         first = first or grid
         check_grids(first, grid, f"{task.name} of the {whose}")
@@ -75,7 +75,12 @@ def _read_regions(task: Task, files: Mapping[str, Path], whose: str) -> CaseMask
     return CaseMasks(masks=masks, ignored=ignored, grid=first)
 
 
-def _read(path: Path, what: str) -> tuple[LabelMap, Grid]:
+def read_map(path: Path, what: str) -> tuple[LabelMap, Grid]:
+    """`(i, j, k)` label values and their grid; `what` they are stands in the message.
+
+    Raises:
+        StudyError, DatasetError: the file cannot be read.
+    """
     try:
         return read_label_map(path)
     except MedmtlError as fault:

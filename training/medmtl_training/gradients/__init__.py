@@ -1,0 +1,1 @@
+"""The tasks' gradients: measured, limited, combined."""

@@ -1,0 +1,1 @@
+"""`medmtl train --add-task`: a trained network takes up a further task, and what that does to the others."""
