@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medmtl.outputs.write_case import DEFAULT_FORMATS
+
 if TYPE_CHECKING:
     from medmtl.errors import MedmtlError
     from medmtl.inference.predictor import Progress
     from medmtl.reading.any_volume import CaseInput
 
-FORMATS = frozenset({"nii", "json", "html", "png", "seg", "sr", "prob"})
+FORMATS = DEFAULT_FORMATS | {"prob"}
 
 
 @click.command()
@@ -42,19 +44,24 @@ def run_case(source: Path, out_dir: Path, number: int, model: str) -> None:
     """Answers a case and writes `result/` and `view/` into `out_dir`; the last thing told is how it ended."""
     from medmtl.bundle.catalogue import find_bundle
     from medmtl.pipeline.batch import BatchOptions, Models, run_batch
+    from medmtl.pipeline.stored import rules_of
     from medmtl.reading.any_volume import discover
     from medmtl_app.display import describe, write_view
+    from medmtl_app.stored_study import worth_reading, write_rules
 
     _tell(event="phase", phase="reading")
     bundle = find_bundle(model) if model else None
-    cases = _worth_reading(discover(source, channels=1 if bundle is None else len(bundle.channels)))
+    cases = worth_reading(discover(source, channels=1 if bundle is None else len(bundle.channels)))
     _tell(event="cases", names=[case.name for case in cases])
     case = cases[min(number, len(cases) - 1)]
     options = BatchOptions(formats=FORMATS, overwrite=True)
-    [outcome] = run_batch((case,), Models(bundle, "auto"), options, out_dir / "result", _begin)
+    models = Models(bundle, "auto")
+    [outcome] = run_batch((case,), models, options, out_dir / "result", _begin)
     _tell(event="phase", phase="preparing")
     if outcome.result is not None:
         volume, findings = outcome.result.volume, outcome.result.findings
+        answering = next(one for one in models.known if one.sha256 == findings["model"]["sha256"])
+        write_rules(out_dir, rules_of(answering, volume.grid), outcome.result.channels, answering.channels)
         write_view(out_dir / "view", volume, outcome.result)
         _tell(event="end", state="ready", code="", message="", summary=describe(volume, findings))
     elif outcome.error is not None:
@@ -73,14 +80,6 @@ def _without_answers(case: "CaseInput", out_dir: Path, error: "MedmtlError") -> 
     write_view(out_dir / "view", volume, None)
     # what to do about it stands on the page
     _tell(event="end", state="blocked", code=str(error.code), message=error.what, summary=describe(volume, None))
-
-
-def _worth_reading(cases: "tuple[CaseInput, ...]") -> "tuple[CaseInput, ...]":
-    """Without the letters and pictures that lie in a study's folder, unless there is nothing else."""
-    from medmtl.errors import Code
-
-    foreign = (Code.NOT_AN_IMAGE, Code.EMPTY_INPUT)
-    return tuple(case for case in cases if case.error is None or case.error.code not in foreign) or cases
 
 
 def _begin(case: "CaseInput") -> "Progress":

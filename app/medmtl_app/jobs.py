@@ -55,8 +55,8 @@ class Jobs:
                     self._process[1].terminate()
 
     def again(self, study_id: str, model: str) -> bool:
-        """Puts a finished study on the queue again, with the model asked for; False where it is on it."""
-        finished = frozenset(StudyState) - _OPEN
+        """Puts a finished study on the queue again, with the model asked for; False where it is on it or reviewed."""
+        finished = frozenset(StudyState) - _OPEN - {StudyState.REVIEWED}  # a review is of the answers that it saw
         moved = self.workspace.move(study_id, finished, StudyState.WAITING, {"model": model, "code": "", "message": ""})
         self.wake()
         return moved

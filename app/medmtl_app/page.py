@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from medmtl import __version__
+from medmtl_app import signin
 from medmtl_app.server import sessions
 
 HERE = Path(__file__).resolve().parent
@@ -34,10 +35,27 @@ def show() -> None:
     if context is None:
         return
     parts = _parts()
+    required = signin.is_required()
+    if required and not st.user.is_logged_in:
+        _door(parts["texts"])
+        return
     viewer = st.components.v2.component("medmtl_viewer", css=parts["css"], js=parts["js"])
-    data = {"token": sessions().token(context.session_id), "texts": parts["texts"], "version": __version__}
+    reader = str(st.user.get("name") or st.user.get("email") or "") if required else ""
+    token = sessions().token(context.session_id, reader)
+    data = {"token": token, "texts": parts["texts"], "version": __version__, **({"reader": reader} if required else {})}
     # asking for a token runs this script again, and that is all it needs
-    viewer(key="viewer", data=data, on_renew_change=lambda: None)
+    answer = viewer(key="viewer", data=data, on_renew_change=lambda: None, on_sign_out_change=lambda: None)
+    if required and answer.sign_out:
+        st.logout()
+
+
+def _door(texts: dict[str, Any]) -> None:
+    """What stands in the page's place until the reader has signed in: no token, no worklist."""
+    _, middle, _ = st.columns(3)
+    with middle:
+        st.title("medmtl")
+        st.write("  \n".join(texts["research"].values()))
+        st.button(" · ".join(texts["sign_in"].values()), on_click=st.login, type="primary", key="sign-in")
 
 
 show()

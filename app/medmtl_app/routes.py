@@ -6,26 +6,30 @@ not allowed and what does not exist answer alike: 404.
 
 import functools
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from medmtl.bundle.catalogue import bundle_folders
 from medmtl_app.jobs import Jobs
+from medmtl_app.responses import PRIVATE, gone, refusal
+from medmtl_app.review_routes import ReviewRoutes
+from medmtl_app.reviews import Reviews
 from medmtl_app.sample import sample_path, take_sample
 from medmtl_app.sessions import Sessions
-from medmtl_app.study_page import export_zip, study_page
+from medmtl_app.stored_study import view_path
+from medmtl_app.study_page import study_page
 from medmtl_app.uploads import Uploads
 from medmtl_app.workspace import VIEWABLE, Study, StudyState, Workspace
 
 COMPONENT = Path(__file__).resolve().parent / "component"
 TOKEN_HEADER = "x-medmtl-token"
-PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 _KINDS = {".js": "text/javascript", ".css": "text/css"}
 Handler = Callable[["Api", Request, str], Awaitable[Response]]
 
@@ -36,6 +40,7 @@ class Api:
     def __init__(self, workspace: Workspace, jobs: Jobs, sessions: Sessions) -> None:
         self.workspace, self.jobs, self.sessions = workspace, jobs, sessions
         self.uploads = Uploads(workspace, jobs)
+        self.reviews = ReviewRoutes(Reviews(workspace), self.granted, sessions.reader)
 
     def routes(self) -> list[Route]:
         """All routes, for `st.App`."""
@@ -46,7 +51,12 @@ class Api:
             ("POST", "/medmtl/studies/{study}/run", _run),
             ("DELETE", "/medmtl/studies/{study}", _remove),
             ("GET", "/medmtl/voxels/{grant}/{name}", _voxels),
-            ("GET", "/medmtl/export/{grant}", _export),
+            ("GET", "/medmtl/person/{grant}", _person),
+            ("GET", "/medmtl/thumbs/{study}", _thumb),
+            ("GET", "/medmtl/export/{grant}", lambda api, *call: api.reviews.export(*call)),
+            ("PUT", "/medmtl/drawn/{grant}/{name}", lambda api, *call: api.reviews.put_map(*call)),
+            ("POST", "/medmtl/islands/{grant}", lambda api, *call: api.reviews.islands(*call)),
+            ("POST", "/medmtl/reviews/{grant}", lambda api, *call: api.reviews.save(*call)),
             ("POST", "/medmtl/sample", _sample),
             ("POST", "/medmtl/uploads", _begin_upload),
             ("PUT", "/medmtl/uploads/{upload}/files", _put_file),
@@ -58,11 +68,11 @@ class Api:
     async def _guarded(self, handler: Handler, request: Request) -> Response:
         session = self.sessions.session_of(request.headers.get(TOKEN_HEADER, ""))
         if session is None:
-            return _gone()
+            return gone()
         try:
             return await handler(self, request, session)
         except KeyError:
-            return _gone()
+            return gone()
 
     def granted(self, request: Request, session: str) -> Study:
         """The study that the grant in the path stands for.
@@ -80,19 +90,33 @@ async def _component(request: Request) -> Response:
     name = request.path_params["name"]
     known = {path.name: path for path in COMPONENT.iterdir() if path.suffix in _KINDS}
     if name not in known:
-        return _gone()
+        return gone()
     kind = _KINDS[known[name].suffix]
     return FileResponse(known[name], media_type=kind, headers={"Cache-Control": "no-cache"})
 
 
 async def _worklist(api: Api, request: Request, session: str) -> Response:
     rows = [worklist_row(study) for study in await run_in_threadpool(api.workspace.studies)]
-    return JSONResponse({"studies": rows, "sample": sample_path() is not None, "models": _models()}, headers=PRIVATE)
+    body = {"studies": rows, "sample": sample_path() is not None, "models": _models(), "cores": os.cpu_count()}
+    return JSONResponse(body, headers=PRIVATE)
 
 
 def worklist_row(study: Study) -> dict[str, Any]:
     """What the worklist shows of a study."""
-    keys = ("id", "title", "state", "phase", "done", "total", "code", "message", "sample", "summary", "started")
+    keys = (
+        "id",
+        "upload",
+        "title",
+        "state",
+        "phase",
+        "done",
+        "total",
+        "code",
+        "message",
+        "sample",
+        "summary",
+        "started",
+    )
     return {key: getattr(study, key) for key in keys}
 
 
@@ -106,10 +130,16 @@ async def _open(api: Api, request: Request, session: str) -> Response:
     if study.state not in VIEWABLE:
         return JSONResponse({"study": row, "page": None, "grant": None}, headers=PRIVATE)
     try:
-        page = await run_in_threadpool(study_page, study, api.workspace.folder(study.id))
+        page = await run_in_threadpool(study_page, study, api.workspace.folder(study.id), _version(request))
     except OSError:
-        return _gone()
+        return gone()
     return JSONResponse({"study": row, "page": page, "grant": api.sessions.grant(session, study.id)}, headers=PRIVATE)
+
+
+def _version(request: Request) -> int | None:
+    """The version that is asked for; None for the newest."""
+    asked = request.query_params.get("version", "")
+    return int(asked) if asked.isdigit() and len(asked) < 9 else None
 
 
 async def _cancel(api: Api, request: Request, session: str) -> Response:
@@ -120,41 +150,45 @@ async def _cancel(api: Api, request: Request, session: str) -> Response:
 async def _run(api: Api, request: Request, session: str) -> Response:
     model = await _text(request, "model")
     if model not in ("", *_models()):
-        return _refusal(400, "no-such-model")
+        return refusal(400, "no-such-model")
     moved = await run_in_threadpool(api.jobs.again, request.path_params["study"], model)
-    return JSONResponse({}, headers=PRIVATE) if moved else _refusal(409, "busy")
+    return JSONResponse({}, headers=PRIVATE) if moved else refusal(409, "busy")
 
 
 async def _remove(api: Api, request: Request, session: str) -> Response:
     study = api.workspace.study(request.path_params["study"])
     if study.state is StudyState.RUNNING:
-        return _refusal(409, "busy")
+        return refusal(409, "busy")
     await run_in_threadpool(api.workspace.remove, study.id)
     return JSONResponse({}, headers=PRIVATE)
 
 
 async def _voxels(api: Api, request: Request, session: str) -> Response:
-    folder = api.workspace.folder(api.granted(request, session).id) / "view"
     name = request.path_params["name"]
-    if not folder.is_dir() or name not in {path.name for path in folder.glob("*.raw*")}:
-        return _gone()
+    path = view_path(api.workspace.folder(api.granted(request, session).id), name)
+    if path is None:
+        return gone()
     # a response that names its encoding is not packed again, which would take seconds
     packed = {"Content-Encoding": "gzip" if name.endswith(".gz") else "identity"}
-    return FileResponse(folder / name, media_type="application/octet-stream", headers={**PRIVATE, **packed})
+    return FileResponse(path, media_type="application/octet-stream", headers={**PRIVATE, **packed})
 
 
-async def _export(api: Api, request: Request, session: str) -> Response:
-    study = api.granted(request, session)
-    if study.state is not StudyState.READY:
-        return _gone()
-    pieces = iterate_in_threadpool(export_zip(api.workspace.folder(study.id)))
-    return StreamingResponse(pieces, media_type="application/zip", headers=PRIVATE)
+async def _person(api: Api, request: Request, session: str) -> Response:
+    """What is shown on request alone; never written to the worklist."""
+    path = api.workspace.folder(api.granted(request, session).id) / "view" / "person.json"
+    found = json.loads(path.read_bytes()) if path.is_file() else {}
+    return JSONResponse(found, headers=PRIVATE)
+
+
+async def _thumb(api: Api, request: Request, session: str) -> Response:
+    path = api.workspace.folder(api.workspace.study(request.path_params["study"]).id) / "view" / "thumb.png"
+    return FileResponse(path, media_type="image/png", headers=PRIVATE) if path.is_file() else gone()
 
 
 async def _sample(api: Api, request: Request, session: str) -> Response:
     study = await run_in_threadpool(take_sample, api.workspace)
     if study is None:
-        return _gone()
+        return gone()
     api.jobs.wake()
     return JSONResponse({"study": study.id}, headers=PRIVATE)
 
@@ -166,7 +200,7 @@ async def _begin_upload(api: Api, request: Request, session: str) -> Response:
 async def _put_file(api: Api, request: Request, session: str) -> Response:
     name = request.query_params.get("path", "")
     refused = await api.uploads.put(session, request.path_params["upload"], name, request)
-    return JSONResponse({}, headers=PRIVATE) if refused is None else _refusal(*refused)
+    return JSONResponse({}, headers=PRIVATE) if refused is None else refusal(*refused)
 
 
 async def _finish_upload(api: Api, request: Request, session: str) -> Response:
@@ -179,11 +213,3 @@ async def _text(request: Request, key: str) -> str:
         return str(json.loads(await request.body() or b"{}").get(key, ""))
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
         return ""
-
-
-def _gone() -> Response:
-    return JSONResponse({"error": "not-found"}, status_code=404, headers=PRIVATE)
-
-
-def _refusal(status: int, error: str) -> Response:
-    return JSONResponse({"error": error}, status_code=status, headers=PRIVATE)

@@ -1,5 +1,6 @@
 """The server: Streamlit's app with routes of ours, on loopback."""
 
+import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,10 +13,11 @@ from starlette.middleware import Middleware
 from streamlit import config, runtime
 
 from medmtl.errors import Code, UsageError
+from medmtl_app.door import Door
 from medmtl_app.jobs import Jobs
-from medmtl_app.loopback import LoopbackOnly
 from medmtl_app.routes import Api
 from medmtl_app.sessions import Sessions
+from medmtl_app.signin import Reach
 from medmtl_app.workspace import Workspace, default_workspace
 
 PAGE = Path(__file__).resolve().parent / "page.py"
@@ -39,11 +41,12 @@ def configure() -> None:
         config.set_option(name, value)
 
 
-def app_parts(workspace: Path | None = None) -> dict[str, Any]:
+def app_parts(workspace: Path | None = None, reached: Reach | None = None) -> dict[str, Any]:
     """Routes, guard and lifespan for `st.App(PAGE, ...)`; jobs start and end with the app.
 
     Args:
         workspace: folder of studies and results; `default_workspace()` where None.
+        reached: from where; this machine alone where None.
     """
     kept = Workspace(workspace or default_workspace())
     sessions, jobs = Sessions(_is_alive), Jobs(kept)
@@ -57,7 +60,9 @@ def app_parts(workspace: Path | None = None) -> dict[str, Any]:
         kept.close()
 
     routes = Api(kept, jobs, sessions).routes()
-    return {"routes": routes, "middleware": [Middleware(LoopbackOnly)], "lifespan": lifespan}
+    far = reached or Reach(options={})
+    door = Middleware(Door, names=far.names, clients=far.clients)
+    return {"routes": routes, "middleware": [door], "lifespan": lifespan}
 
 
 def sessions() -> Sessions:
@@ -67,20 +72,22 @@ def sessions() -> Sessions:
     return _running[0]
 
 
-def serve(*, host: str, port: int, workspace: Path | None, open_browser: bool) -> None:
+def serve(*, host: str, port: int, workspace: Path | None, open_browser: bool, reached: Reach) -> None:
     """Serves the viewer until it is ended.
 
     Raises:
         UsageError: `bad-option`, the port is taken.
     """
     _check_port(host, port)
-    click.echo(f"medmtl viewer: http://{host}:{port}   (research use only; Ctrl+C ends it)")
-    given = {"server.address": host, "server.port": port, "server.headless": not open_browser}
-    st.App(PAGE, **app_parts(workspace)).run(config={**CONFIG, **given})
+    scheme = "https" if "server.sslCertFile" in reached.options else "http"
+    click.echo(f"medmtl viewer: {scheme}://{host}:{port}   (research use only; Ctrl+C ends it)")
+    os.environ["FORWARDED_ALLOW_IPS"] = ""  # addresses are those of the connection, not what a header says
+    given = {**reached.options, "server.address": host, "server.port": port, "server.headless": not open_browser}
+    st.App(PAGE, **app_parts(workspace, reached)).run(config={**CONFIG, **given})
 
 
 def _check_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
         try:
             probe.bind((host, port))

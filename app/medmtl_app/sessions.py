@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 @dataclass(kw_only=True)
 class _Session:
     token: str
+    reader: str = ""
     grants: dict[str, str] = field(default_factory=dict)  # grant to study
 
 
@@ -25,15 +26,22 @@ class Sessions:
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
 
-    def token(self, session_id: str) -> str:
-        """The session's token, the same each time."""
+    def token(self, session_id: str, reader: str = "") -> str:
+        """The session's token, the same each time; `reader` is who has signed in, empty without sign-in."""
         with self._lock:
             gone = [known for known in self._sessions if known != session_id and not self._is_alive(known)]
             for known in gone:
                 del self._sessions[known]
             if session_id not in self._sessions:
                 self._sessions[session_id] = _Session(token=secrets.token_urlsafe(32))
+            self._sessions[session_id].reader = reader
             return self._sessions[session_id].token
+
+    def reader(self, session_id: str) -> str:
+        """Who has signed in, empty without sign-in."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+            return "" if session is None else session.reader
 
     def session_of(self, token: str) -> str | None:
         """The live session that holds `token`."""

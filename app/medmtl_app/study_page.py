@@ -1,7 +1,6 @@
 """What the page says of one study: findings in words and numbers of `findings.json`, in both languages."""
 
 import io
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,10 +8,12 @@ from typing import Any
 
 from medmtl.outputs.numbers import amount, percent
 from medmtl.outputs.sentences import LANGUAGES, RESEARCH_USE, inside_sentence, report_sentences, title_of
-from medmtl_app.workspace import Study, StudyState
+from medmtl_app.reviews import review_page
+from medmtl_app.stored_study import RULES, case_folder, newest_version, read_json, view_of
+from medmtl_app.workspace import ANSWERED, Study
 
 
-def study_page(study: Study, folder: Path) -> dict[str, Any]:
+def study_page(study: Study, folder: Path, version: int | None = None) -> dict[str, Any]:
     """Everything about a study but its voxels, as JSON values.
 
     Numbers come as text, rounded as in reports and copied sentences, so that no two places differ.
@@ -20,15 +21,23 @@ def study_page(study: Study, folder: Path) -> dict[str, Any]:
     Args:
         study: a readable one.
         folder: the study's.
+        version: of its reviews, 0 for the model's own answers, None for the newest.
 
     Raises:
         OSError: its files are not there.
     """
-    view = json.loads((folder / "view" / "view.json").read_text(encoding="utf-8"))
-    findings = find_findings(folder) if study.state is StudyState.READY else None
-    page: dict[str, Any] = {"view": view, "findings": None, "research_use": RESEARCH_USE}
-    if findings is None:
+    answered = study.state in ANSWERED
+    version = newest_version(folder) if version is None else version
+    view = view_of(folder, version if answered else 0)
+    page: dict[str, Any] = {"view": view, "findings": None, "review": None, "research_use": RESEARCH_USE}
+    if not answered:
         return page
+    findings = read_json(case_folder(folder, version) / "findings.json")
+    drawn = None
+    if (folder / RULES).is_file():
+        page["review"] = review_page(folder, version, findings, view)
+        drawn = page["review"].pop("drawn_lesions")
+        view |= {key: page["review"].pop(key) for key in ("absent", "regions")}
     _add_amounts(view["structures"], findings)
     page["findings"] = {
         "case": findings["case"],
@@ -38,7 +47,7 @@ def study_page(study: Study, folder: Path) -> dict[str, Any]:
         "warnings": findings["warnings"],
         "allowed": findings["allowed"],
         "checks": findings["checks"],
-        "lesions": _lesions(findings),
+        "lesions": _lesions(findings, drawn),
         "derived": _derived(findings),
         "classes": _classes(findings),
         "text": {language: "\n".join(report_sentences(findings, language)) for language in LANGUAGES},
@@ -47,20 +56,11 @@ def study_page(study: Study, folder: Path) -> dict[str, Any]:
     return page
 
 
-def find_findings(folder: Path) -> dict[str, Any] | None:
-    """The study's `findings.json`, None where no model answered."""
-    for path in sorted((folder / "result").glob("*/findings.json")):
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    return None
-
-
 def export_zip(folder: Path) -> Iterator[bytes]:
-    """The case's result folder as a zip, in pieces; times in it are fixed, so that equal results give equal bytes."""
-    sink = _Pieces()
-    root = folder / "result"
+    """What is in a folder as a zip, in pieces; times in it are fixed, so that equal results give equal bytes."""
+    sink, root = _Pieces(), folder
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for path in sorted(path for path in root.glob("*/**/*") if path.is_file()):
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
             info = zipfile.ZipInfo(str(path.relative_to(root)))
             info.compress_type = zipfile.ZIP_STORED if path.suffix in (".gz", ".png") else zipfile.ZIP_DEFLATED
             info.external_attr = 0o600 << 16
@@ -103,13 +103,14 @@ def _add_amounts(structures: list[dict[str, Any]], findings: Mapping[str, Any]) 
         row["mass"] = None if mass is None else amount(mass, "g")
 
 
-def _lesions(findings: Mapping[str, Any]) -> dict[str, Any] | None:
+def _lesions(findings: Mapping[str, Any], drawn: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+    """Totals of the findings, and a row for each of the `drawn` lesions, rejected ones too."""
     found = findings["lesions"]
     if found is None:
         return None
     totals = found["totals"]
     rows = []
-    for item in found["items"]:
+    for item in found["items"] if drawn is None else drawn:
         held = sorted(((n, ml) for n, ml in item["ml_by_label"].items() if ml > 0.0), key=lambda one: -one[1])
         rows.append(
             {
@@ -119,13 +120,13 @@ def _lesions(findings: Mapping[str, Any]) -> dict[str, Any] | None:
                 "short": amount(item["short_axis_mm"], "mm"),
                 "confidence": None if item["confidence"] is None else percent(item["confidence"]),
                 "parts": [{"title": _titles(findings, f"lesions.{n}"), "amount": amount(ml, "mL")} for n, ml in held],
+                "host": _inside(findings, item["host"]) if item.get("host") else None,
             }
         )
     share = None if totals["percent_of_host"] is None else amount(totals["percent_of_host"], "%")
     host = None
     if totals["host"]:
-        titles = _titles(findings, totals["host"])
-        host = {language: inside_sentence(title, language) for language, title in titles.items()}
+        host = _inside(findings, totals["host"])
     return {"count": totals["count"], "amount": amount(totals["ml"], "mL"), "share": share, "host": host, "items": rows}
 
 
@@ -148,18 +149,44 @@ def _classes(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
             chosen = {values["class"]} if "class" in values else set(values["present"])
             ranked = sorted(values["probabilities"].items(), key=lambda item: -item[1])
             block["rows"] = [
-                {"title": _titles(findings, f"{name}.{label}"), "p": p, "text": percent(p), "chosen": label in chosen}
+                {
+                    "name": label,
+                    "title": _titles(findings, f"{name}.{label}"),
+                    "p": p,
+                    "text": percent(p),
+                    "chosen": label in chosen,
+                }
                 for label, p in ranked
             ]
             held = values.get("prediction_set")
             block["set"] = None if not held else [_titles(findings, f"{name}.{label}") for label in held]
             block["basis"] = findings["diagnosis"].get("basis") if name == "diagnosis" else None
+            block["influence"] = _influence(findings) if name == "diagnosis" else []
         elif "value" in values:
             block["value"] = amount(values["value"], values.get("unit", ""))
         else:
             continue
         blocks.append(block)
     return blocks
+
+
+def _influence(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the class rests on: structures, and the percentage points of its probability that each brings."""
+    return [
+        {
+            "structure": row["structure"],
+            "title": _titles(findings, row["structure"]),
+            "change": row["change"],
+            "text": f"{100.0 * row['change']:+.1f} %".replace("-", "\N{MINUS SIGN}"),
+        }
+        for row in findings["diagnosis"].get("influence", ())
+        if row["structure"].split(".")[0] in findings["tasks"]
+    ]
+
+
+def _inside(findings: Mapping[str, Any], path: str) -> dict[str, str]:
+    """Titles as they stand inside a sentence."""
+    return {language: inside_sentence(title, language) for language, title in _titles(findings, path).items()}
 
 
 def _titles(findings: Mapping[str, Any], path: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS studies (
   sample INTEGER NOT NULL DEFAULT 0, summary TEXT NOT NULL DEFAULT '{}',
   added REAL NOT NULL, started REAL NOT NULL DEFAULT 0, finished REAL NOT NULL DEFAULT 0)
 """
+_UNFINISHED = (".export-*", "drafts", "reviews/.*.partial")
 _CHANGEABLE = frozenset(
     {"title", "state", "phase", "done", "total", "code", "message", "model", "summary", "started", "finished"}
 )
@@ -33,12 +34,14 @@ class StudyState(StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
     READY = "ready"
+    REVIEWED = "reviewed"  # ready, and a reader has saved a review
     BLOCKED = "blocked"  # readable; no model may answer for it
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
-VIEWABLE = frozenset({StudyState.READY, StudyState.BLOCKED})
+ANSWERED = frozenset({StudyState.READY, StudyState.REVIEWED})
+VIEWABLE = ANSWERED | {StudyState.BLOCKED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +105,15 @@ class Workspace:
             self._db.close()
 
     def recover(self) -> None:
-        """After a crash: what was running waits again, uploads that never ended are removed."""
+        """After a crash: what was running waits again; uploads, drafts and exports that never ended are removed."""
         with self._lock:
             self._db.execute("UPDATE studies SET state = 'waiting', phase = '', done = 0 WHERE state = 'running'")
             known = {row["upload"] for row in self._db.execute("SELECT DISTINCT upload FROM studies")}
         for folder in (self.root / "uploads").iterdir():
             if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+        for pattern in _UNFINISHED:
+            for folder in self.root.glob(f"studies/*/{pattern}"):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def new_upload(self) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,9 +20,12 @@ import numpy as np
 import pytest
 
 from medmtl.errors import Code, Notice
+from medmtl.findings.calibration import Calibration
 from medmtl.geometry.grid import Grid
+from medmtl.outputs.write_case import write_case
 from medmtl.pipeline.diagnose import Request, diagnose
 from medmtl.pipeline.model import load_model
+from medmtl.pipeline.stored import Rules
 from medmtl.result import CaseResult
 from medmtl.volume import Volume
 from tests.tiny import heart_volume, write_bundle
@@ -37,6 +41,7 @@ CHROMIUM_FLAGS = (
 START_S = 60
 MARKER_SHAPE, MARKER = (40, 36, 20), (25, 12, 11)
 PAGE_MS = 60_000
+UNVERIFIED = ssl._create_unverified_context()  # certificates of tests are their own
 
 
 def affine(kind: str) -> Any:
@@ -72,6 +77,19 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> CaseResult:
     notice = Notice(code=Code.SLICES_UNVERIFIED, text="Whether slices are missing cannot be seen.")
     request = Request(keep_probabilities=True, notices=(notice,))
     return diagnose("heart", (heart_volume(),), load_model(bundle, "cpu"), request)
+
+
+def plant(folder: Path, result: CaseResult) -> None:
+    """Leaves a result in a study's folder as its job would."""
+    from medmtl_app.display import write_view
+    from medmtl_app.stored_study import write_rules
+
+    rules = Rules(
+        tasks=result.tasks, slice_axis=2, planned_stack=True, minimum_lesion_ml=0.5, calibration=Calibration()
+    )  # fmt: skip
+    write_case(result, folder / "result", frozenset({"nii", "json", "prob"}))
+    write_rules(folder, rules, result.channels, ("image",))
+    write_view(folder / "view", result.volume, result)
 
 
 @dataclass(frozen=True)
@@ -159,23 +177,31 @@ def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
 
 
 @contextmanager
-def serving(workspace: Path, models: Path) -> Iterator[str]:
-    """The address of `medmtl app` on a free port, until the block ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "medmtl.cli.main", "app", "--no-browser", "--port", str(port)]
+def serving(workspace: Path, models: Path, port: int = 0, *options: str) -> Iterator[str]:
+    """The address of `medmtl app` on a free port, until the block ends; it runs in the workspace's parent."""
+    port = port or free_port()
+    command = [sys.executable, "-m", "medmtl.cli.main", "app", "--no-browser", "--port", str(port), *options]
     env = {**os.environ, "MEDMTL_MODELS": str(models), "OMP_NUM_THREADS": "1"}
     log = workspace.parent / "server.log"
     with log.open("w") as sink:
         command += ["--workspace", str(workspace)]
-        process = subprocess.Popen(command, env=env, stdout=sink, stderr=sink, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=env, stdout=sink, stderr=sink, start_new_session=True, cwd=workspace.parent
+        )
+    address = f"https://localhost:{port}" if "--tls-key" in options else f"http://127.0.0.1:{port}"
     try:
-        _await_server(f"http://127.0.0.1:{port}", process, log)
-        yield f"http://127.0.0.1:{port}"
+        _await_server(address, process, log)
+        yield address
     finally:
         process.terminate()
         process.wait(START_S)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _await_server(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -184,7 +210,7 @@ def _await_server(url: str, process: subprocess.Popen[bytes], log: Path) -> None
         if process.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"{url}/_stcore/health") as answer:
+            with urllib.request.urlopen(f"{url}/_stcore/health", context=UNVERIFIED) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, ConnectionError):

@@ -106,6 +106,7 @@ def test_from_upload_to_export(page: Any, viewer: Viewer, tmp_path: Path) -> Non
     copied = page.evaluate("navigator.clipboard.readText()")
     with page.expect_download() as caught:
         page.get_by_test_id("export").click()
+        page.get_by_test_id("export-now").click()
     caught.value.save_as(tmp_path / "export.zip")
     with zipfile.ZipFile(tmp_path / "export.zip") as archive:
         names = {Path(name).name for name in archive.namelist()}

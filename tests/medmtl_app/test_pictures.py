@@ -1,7 +1,8 @@
-"""Pictures of the pages for the documentation, made by the shipped model on the sample that comes with the source."""
+"""Pictures of the pages for the documentation: the shipped model on the sample heart, phantom-ct on an abdomen."""
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +11,72 @@ from PIL import Image
 
 from medmtl.bundle.catalogue import shipped_folder
 from medmtl_app.sample import sample_path
+from sample_data.dicom_study import StudyText, write_dicom_study
+from sample_data.phantoms import phantom
 from tests.medmtl_app.conftest import serving
 
 SIZE = {"width": 1440, "height": 900}
-JOB_MS = 600_000
+JOB_MS = 900_000
+PHANTOM_CT = Path(__file__).resolve().parents[2] / "sample_data" / "models" / "phantom-ct"
+SETTLED = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))"
 
 
 @pytest.mark.slow
 def test_pictures_of_the_pages(browser: Any, tmp_path: Path) -> None:
     """`MEDMTL_PICTURES=docs/images` puts them there."""
-    if not list(shipped_folder().glob("*/bundle.yaml")) or sample_path() is None:
-        pytest.skip("no shipped model or no sample in this checkout")
-    target = Path(os.environ.get("MEDMTL_PICTURES", tmp_path))
-    with serving(tmp_path / "workspace", shipped_folder()) as url:
+    if not list(shipped_folder().glob("*/bundle.yaml")) or sample_path() is None or not PHANTOM_CT.is_dir():
+        pytest.skip("no shipped model, no phantom-ct or no sample in this checkout")
+    target = Path(os.environ.get("MEDMTL_PICTURES", tmp_path)).absolute()
+    shutil.copytree(PHANTOM_CT, tmp_path / "models" / "phantom-ct")
+    volume = phantom("abdomen", seed=10001, lesion=True, shape=(240, 240, 100), spacing=(1.6, 1.6, 3.0)).volume()
+    text = StudyText(study="A-0042", description="Abdomen, phantom", body_part="ABDOMEN")
+    abdomen = write_dicom_study(tmp_path / "abdomen.zip", volume, text)
+    names = []
+
+    def shoot(name: str, part: Any) -> None:
+        page.mouse.move(720, 130)
+        page.evaluate(SETTLED)
+        part.screenshot(path=target / f"{name}.png")
+        names.append(name)
+
+    with serving(tmp_path / "workspace", tmp_path / "models") as url:
         page = browser.new_page(viewport=SIZE, locale="en-GB")
         page.set_default_timeout(JOB_MS)
         page.goto(url)
         page.get_by_test_id("sample").click(trial=True)
-        page.screenshot(path=target / "viewer-welcome.png")
+        shoot("viewer-welcome", page)
         page.get_by_test_id("sample").click()
         page.locator(".row-state", has_text=re.compile(r"[3-9]\d %")).wait_for()
-        page.screenshot(path=target / "viewer-running.png")
-        page.locator("[data-ready]").wait_for()
+        shoot("viewer-running", page)
+        page.locator("[data-surface]").wait_for()
         page.get_by_test_id("trust").wait_for()
-        page.mouse.move(700, 200)
-        page.locator("canvas").first.evaluate(
-            "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
-        )
-        page.screenshot(path=target / "viewer-reading.png")
+        shoot("viewer-reading", page)
         page.get_by_role("button", name="中文").click()
         page.get_by_text("复制为文本").wait_for()
-        page.screenshot(path=target / "viewer-reading-zh.png")
+        shoot("viewer-reading-zh", page)
+        page.get_by_role("button", name="EN").click()
+
+        (tmp_path / "letter.txt").write_text("no image")
+        page.get_by_test_id("file-input").set_input_files(tmp_path / "letter.txt")
+        page.locator('.row[data-state="failed"]').wait_for()
+        page.get_by_test_id("file-input").set_input_files(abdomen)
+        page.get_by_test_id("run-phantom-ct").wait_for()
+        page.locator(".series img[src]").wait_for()
+        page.locator("[data-ready]").wait_for()
+        shoot("viewer-worklist", page)
+        page.get_by_test_id("run-phantom-ct").click()
+        page.get_by_test_id("lesion-1").wait_for()
+        page.locator("[data-surface]").wait_for()
+        shoot("viewer-ct", page)
+        page.locator('canvas[data-plane="surface"]').dblclick()
+        shoot("viewer-surface", page)
         page.close()
-    for name in ("welcome", "running", "reading", "reading-zh"):
-        with Image.open(target / f"viewer-{name}.png") as picture:
-            assert picture.size == (SIZE["width"], SIZE["height"])
+        report = next((tmp_path / "workspace" / "studies").glob("*/result/*/report.html"))
+        page = browser.new_page(viewport=SIZE)
+        page.goto(report.as_uri())
+        shoot("report", page)
+        page.close()
+    for name in names:
+        with Image.open(target / f"{name}.png") as picture:
+            assert min(picture.size) > 150
             assert len(picture.convert("L").getcolors() or ()) > 60, f"{name} is empty"

@@ -39,3 +39,11 @@ def test_a_grant_is_worth_nothing_to_another_session(sessions: Sessions) -> None
     assert sessions.study_of("one", grant) == "study"
     assert sessions.study_of("two", grant) is None
     assert sessions.grant("two", "study") != grant
+
+
+def test_a_session_knows_who_signed_in() -> None:
+    sessions = Sessions(lambda session: True)
+    token = sessions.token("one", "Dr A")
+    assert (sessions.reader("one"), sessions.reader("other")) == ("Dr A", "")
+    assert sessions.token("one", "") == token
+    assert sessions.reader("one") == ""

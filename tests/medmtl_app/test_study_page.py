@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from medmtl.outputs.sentences import report_sentences
-from medmtl.outputs.write_case import write_case
 from medmtl.result import CaseResult
-from medmtl_app.display import write_view
 from medmtl_app.study_page import export_zip, study_page
 from medmtl_app.workspace import Study, StudyState, Workspace
+from tests.medmtl_app.conftest import plant
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +19,7 @@ def study(answered: CaseResult, tmp_path_factory: pytest.TempPathFactory) -> tup
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))
     added = workspace.add(workspace.new_upload())
     folder = workspace.folder(added.id)
-    write_case(answered, folder / "result", frozenset({"nii", "json", "prob"}))
-    write_view(folder / "view", answered.volume, answered)
+    plant(folder, answered)
     workspace.change(added.id, {"state": StudyState.READY, "started": 10.0, "finished": 14.25})
     return workspace.study(added.id), folder
 
@@ -38,6 +36,9 @@ def test_numbers_are_those_of_the_report(study: tuple[Study, Path], answered: Ca
         ]
         assert [number for number in shown if number not in text] == []
     assert page["seconds"] == 4.2
+    hosts = [item["host"] for item in answered.findings["lesions"]["items"]]
+    assert [bool(item["host"]) for item in page["lesions"]["items"]] == [bool(host) for host in hosts]
+    assert any(hosts)
     assert page["trust"] == answered.findings["trust"]
 
 
@@ -58,12 +59,12 @@ def test_without_a_model_there_are_no_findings(study: tuple[Study, Path]) -> Non
     assert page["view"]["shape"]
 
 
-def test_the_export_is_the_result_folder(study: tuple[Study, Path]) -> None:
+def test_an_export_is_the_folder(study: tuple[Study, Path]) -> None:
     _, folder = study
-    content = b"".join(export_zip(folder))
-    assert content == b"".join(export_zip(folder))
     root = folder / "result"
-    files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.parent != root}
+    content = b"".join(export_zip(root))
+    assert content == b"".join(export_zip(root))
+    files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
         assert {name: archive.read(name) for name in archive.namelist()} == files

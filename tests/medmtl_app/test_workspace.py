@@ -76,3 +76,13 @@ def test_the_workspace_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.delenv("MEDMTL_WORKSPACE")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert default_workspace() == tmp_path / "medmtl" / "workspace"
+
+
+def test_what_a_crash_left_of_a_review_is_removed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    folder = workspace.folder(workspace.add(workspace.new_upload()).id)
+    for name in ("reviews/1/case", "reviews/.2.partial/case", ".export-ab/case", "drafts/one", "view"):
+        (folder / name).mkdir(parents=True)
+    workspace.recover()
+    assert sorted(path.name for path in folder.iterdir()) == ["reviews", "view"]
+    assert [path.name for path in (folder / "reviews").iterdir()] == ["1"]

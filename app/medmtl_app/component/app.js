@@ -1,32 +1,44 @@
 // The page: worklist, planes, findings. Holds what is open; the parts draw it.
 import { Api, dropped, upload } from "./api.js";
+import { correctionBar } from "./correction.js";
+import { Brush, BRUSHES } from "./brush.js";
 import { fill, h, keepFocus, translator } from "./dom.js";
+import { exportDialog } from "./export.js";
 import { findingsPanel } from "./findings.js";
 import { header, keyLine, keysDialog } from "./header.js";
 import { onKey } from "./keys.js";
+import { OwnLook } from "./ownlook.js";
 import { Pane } from "./pane.js";
+import { Reading } from "./reading.js";
+import { Review, saveDialog } from "./review.js";
 import { Scene } from "./scene.js";
+import { Thumbs } from "./series.js";
 import { stage } from "./stage.js";
 import { worklistPanel } from "./worklist.js";
 
 const ACTIVE = new Set(["waiting", "running"]);
+const ANSWERED = new Set(["ready", "reviewed"]);
 const POLL_MS = 500;
 const IDLE_MS = 5000;
 
-/** @param ask asks for `renew` with the token of a new session. */
+/** @param ask `renew()` asks for the token of a new session, `signOut()` ends the reader's. */
 export function mount(root, data, ask) {
   return new App(root, data, ask);
 }
 
-class App {
+class App extends Reading {
   constructor(root, data, ask) {
+    super();
     this.ask = ask;
     this.api = new Api(data.token);
     this.texts = data.texts;
     this.version = data.version;
+    this.reader = data.reader ?? null;
     this.language = remembered() ?? (navigator.language.startsWith("zh") ? "zh" : "en");
     Object.assign(this, { studies: [], models: [], sample: false, open: null, sending: null, notice: "", tool: "crosshair", current: 0 });
     this.panes = [];
+    this.ownLook = new OwnLook();
+    this.thumbs = new Thumbs(this.api, () => this.renderWorklist());
     this.parts = Object.fromEntries(["header", "worklist", "stage", "findings", "keys"].map((name) => [name, h("div", { class: name })]));
     this.parts.worklist.setAttribute("role", "navigation");
     this.frame = h("div", { class: "app", "data-testid": "medmtl" }, ...Object.values(this.parts));
@@ -36,6 +48,7 @@ class App {
       [window, "keyup", (event) => event.key.toLowerCase() === "h" && this.showAnswers()],
       [window, "blur", () => this.showAnswers()], // the key's release may be another window's
       [window, "resize", () => this.drawSoon()],
+      [window, "beforeunload", (event) => (this.review?.changed || this.brush?.dirty) && event.preventDefault()],
       [window, "dragover", (event) => event.preventDefault()],
       [window, "drop", (event) => this.onDrop(event)],
     ];
@@ -71,6 +84,7 @@ class App {
   unmount() {
     clearTimeout(this.timer);
     this.leave?.abort();
+    this.thumbs.end();
     this.resizes.disconnect();
     for (const [target, ...rest] of this.listeners) target.removeEventListener(...rest);
     this.frame.remove();
@@ -82,7 +96,7 @@ class App {
       Object.assign(this, await this.api.json("worklist"), { lost: false });
     } catch (error) {
       this.lost = true;
-      if (error.message === "not-found") this.ask();
+      if (error.message === "not-found") this.ask.renew();
     }
     const known = JSON.stringify([this.studies, this.lost]);
     if (known !== this.known) {
@@ -97,32 +111,50 @@ class App {
   /** Keeps what is open in step with its row: progress, or its page once it is ready. */
   async followOpen() {
     if (!this.open) {
-      const first = this.studies.find((study) => study.state === "ready");
+      const first = this.studies.find((study) => ANSWERED.has(study.state));
       if (first && !this.visited) await this.show(first.id);
       else this.renderStage();
       return;
     }
     const row = this.studies.find((study) => study.id === this.open.study.id);
     if (!row) return this.close();
-    const changed = row.state !== this.open.study.state;
+    const { state } = this.open.study;
+    const changed = row.state !== state && !(ANSWERED.has(state) && ANSWERED.has(row.state));
     this.open.study = row;
     if (changed) await this.show(row.id);
     else if (!this.open.page) this.renderStage();
   }
 
-  async show(id) {
+  /** Leaves what was drawn and said unsaved only if the reader agrees. */
+  mayLeave() {
+    return !(this.review?.changed || this.brush?.dirty) || window.confirm(this.t("leave_sure"));
+  }
+
+  /** Opens a study where nothing unsaved is lost by it. */
+  async visit(id) {
+    if (id === this.open?.study.id || this.mayLeave()) await this.show(id);
+  }
+
+  /** Opens a study, or another version of the one that is open, which then stays where it was. */
+  async show(id, version) {
     this.visited = true;
     this.leave?.abort();
     this.leave = new AbortController();
     const options = { signal: this.leave.signal };
     try {
-      const opened = await this.api.json(`studies/${id}`, options);
-      Object.assign(this, { open: opened, scene: null, panes: [], current: 0, maximised: null, loaded: 0 });
-      if (opened.page) this.makeScene(opened.page.view);
+      const opened = await this.api.json(`studies/${id}${version === undefined ? "" : `?version=${version}`}`, options);
+      const former = version !== undefined && this.open?.study.id === id && this.scene?.voxels ? { scene: this.scene, panes: this.panes } : null;
+      delete this.frame.dataset.ready;
+      delete this.frame.dataset.surface;
+      Object.assign(this, { open: opened, scene: null, panes: [], current: 0, maximised: null, loaded: 0, person: null, unfolded: new Set() });
+      Object.assign(this, { brush: null, review: null });
+      if (opened.page) this.makeScene(opened.page, former);
       this.render();
-      if (this.scene) await this.scene.load(this.api, opened.grant, options, (share) => this.loading(share));
+      if (this.scene) await this.scene.load(this.api, opened.grant, options, (share) => this.loading(share), former?.scene);
+      if (this.review) this.review.hideRejected();
       this.loading(1);
       if (this.scene) this.frame.dataset.ready = id;
+      if (this.scene?.structures.some((row) => row.mesh)) await this.addSurfaces(options);
     } catch (error) {
       if (error.name !== "AbortError") this.tell(this.t("cannot_open"));
     }
@@ -130,25 +162,56 @@ class App {
 
   close() {
     this.leave?.abort();
-    Object.assign(this, { open: null, scene: null, panes: [] });
+    Object.assign(this, { open: null, scene: null, panes: [], brush: null, review: null });
     this.render();
   }
 
-  makeScene(view) {
+  makeScene(page, former) {
+    const { view } = page;
     this.scene = new Scene(view);
+    if (page.review) Object.assign(this, { brush: new Brush(this.scene), review: new Review(this, page) });
+    if (this.brush) this.brush.listeners.add(() => this.brushTold());
+    else if (BRUSHES.includes(this.tool)) this.setTool("crosshair");
     const order = [this.scene.main, ...Object.keys(this.scene.planes).filter((name) => name !== this.scene.main)];
-    const tools = {
+    this.tools = {
       tool: () => this.tool,
       t: () => this.t,
+      brush: () => this.brush,
+      structureName: (structure) => this.say(structure?.title) || structure?.name || "",
       activate: (pane) => this.activate(pane),
       maximise: (pane) => this.maximise(pane),
       settled: () => this.renderHeader(),
     };
-    this.panes = order.map((name) => new Pane(this.scene, name, tools));
+    this.scene.show.answers = !this.kept;
+    this.panes = order.map((name) => new Pane(this.scene, name, this.tools));
     this.active = this.panes[0];
     this.scene.listeners.add((pane) => this.drawSoon(pane));
     const first = view.lesions[0]?.jump ?? view.structures[0]?.jump;
-    if (first) this.scene.goTo(first);
+    if (first && !this.kept) this.scene.goTo(first);
+    if (former) this.stay(former);
+  }
+
+  /** Slice, window and place are those of the version that was shown before. */
+  stay({ scene, panes }) {
+    this.scene.setWindow(scene.width, scene.level);
+    this.scene.goTo(scene.cross);
+    for (const pane of this.panes) {
+      const { zoom, pan } = panes.find((one) => one.name === pane.name);
+      Object.assign(pane, { zoom, pan });
+    }
+  }
+
+  /** The 3D pane, once the planes can be read. */
+  async addSurfaces(options) {
+    const { scene, open } = this;
+    const { SurfacePane } = await import("./surface3d.js");
+    if (this.scene !== scene) return;
+    const pane = new SurfacePane(scene, this.tools);
+    this.panes.push(pane);
+    options.signal.addEventListener("abort", () => pane.end());
+    this.renderStage();
+    await pane.load(this.api, open.grant, options);
+    this.frame.dataset.surface = open.study.id;
   }
 
   activate(pane) {
@@ -183,43 +246,9 @@ class App {
     }
   }
 
-  goToLesion(place) {
-    const { lesions } = this.scene.view;
-    if (!lesions.length) return;
-    this.current = (place + lesions.length) % lesions.length;
-    this.scene.goTo(lesions[this.current].jump);
-    this.renderFindings();
-  }
-
-  toggle(what, on) {
-    this.scene.show[what] = on ?? !this.scene.show[what];
-    this.scene.changed();
-    this.frame.classList.toggle("own-look", !this.scene.show.answers);
-  }
-
-  setPreset(row) {
-    this.scene.setWindow(row.width, row.level);
-    this.renderHeader();
-  }
-
-  resetView() {
-    for (const pane of this.panes) pane.reset();
-    this.setPreset(this.scene.view.windows[0]);
-  }
-
   /** What the worklist calls a study. */
   title(study) {
     return study.sample ? this.t("sample_title") : study.summary.accession || study.title || this.t("new_study");
-  }
-
-  showAnswers() {
-    if (this.scene && !this.scene.show.answers) this.toggle("answers", true);
-  }
-
-  setTool(tool) {
-    this.tool = this.tool === tool ? "crosshair" : tool;
-    this.renderHeader();
-    this.frame.dataset.tool = this.tool;
   }
 
   setLanguage(language) {
@@ -269,12 +298,18 @@ class App {
     if (window.confirm(this.t("remove_sure", { name: this.title(study) }))) this.act(`studies/${study.id}`, { method: "DELETE" });
   }
 
-  async download() {
-    const response = await this.api.send(`export/${this.open.grant}`);
-    if (!response.ok) return this.tell(this.t("not_possible"));
-    const url = URL.createObjectURL(await response.blob());
-    h("a", { href: url, download: `${this.open.page.findings.case}.zip` }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60000);
+  openDialog(dialog) {
+    this.frame.append(dialog);
+    dialog.addEventListener("close", () => dialog.remove());
+    dialog.showModal();
+  }
+
+  askSave() {
+    if (this.review && !this.kept) this.openDialog(saveDialog(this));
+  }
+
+  askExport() {
+    this.openDialog(exportDialog(this));
   }
 
   async copyText() {
@@ -292,10 +327,7 @@ class App {
   }
 
   showKeys() {
-    const dialog = keysDialog(this);
-    this.frame.append(dialog);
-    dialog.addEventListener("close", () => dialog.remove());
-    dialog.showModal();
+    this.openDialog(keysDialog(this));
   }
 
   render() {
@@ -318,6 +350,19 @@ class App {
   renderStage() {
     fill(this.parts.stage, stage(this));
     this.drawSoon();
+  }
+
+  brushTold() {
+    this.renderCorrection();
+    if (this.parts.findings.classList.toggle("drawn-on", this.brush.dirty) !== this.wasDirty) this.renderFindings();
+    this.wasDirty = this.brush.dirty;
+  }
+
+  /** The bar of the brush. */
+  renderCorrection() {
+    const place = this.parts.stage.querySelector(".correction-place");
+    if (place) keepFocus(place, () => fill(place, [correctionBar(this)]));
+    this.renderHeader();
   }
 
   renderFindings() {

@@ -20,7 +20,7 @@ export function outline(plane, w, structure, maps) {
   const width = u1 - u0 + 3;
   const height = v1 - v0 + 3;
   const cut = { plane, w, u0, v0, width, height };
-  const field = structure.levels ? fromLevels(cut, structure) : fromMap(cut, maps[structure.map], structure.value);
+  const field = cutField(cut, structure, maps[structure.map]);
   if (!field) return null;
   const blocks = repeated({ field, width, height }, plane.repeatU, plane.repeatV);
   const toU = (x) => u0 + (x + 0.5) / plane.repeatU - 0.5 - 1;
@@ -28,12 +28,24 @@ export function outline(plane, w, structure, maps) {
   return trace(blocks, toU, toV);
 }
 
+/** The field in the slice; where the reader drew or hid something, the map decides and the model's field smooths. */
+function cutField(cut, structure, map) {
+  const hidden = structure.hidden?.filter(({ low, high }) => cut.w >= low[cut.plane.w] && cut.w <= high[cut.plane.w]) ?? [];
+  if (structure.levels && !structure.edited && !hidden.length) return fromLevels(cut, structure);
+  const drawn = fromMap(cut, map, structure.value, hidden);
+  if (!drawn || !structure.levels) return drawn;
+  const graded = fromLevels(cut, structure);
+  return drawn.map((level, n) => (level > LEVEL === graded[n] > LEVEL ? graded[n] : level));
+}
+
 /** The stored field of a structure, with a rim of one voxel that is outside. */
 function fromLevels({ plane, w, u0, v0, width, height }, { levels, field }) {
   const out = new Uint8Array(width * height);
   const [n0, n1] = field.shape;
   const step = [1, n0, n0 * n1];
-  const base = (w - field.low[plane.w]) * step[plane.w];
+  const place = w - field.low[plane.w];
+  if (place < 0 || place >= field.shape[plane.w]) return out;
+  const base = place * step[plane.w];
   for (let y = 0; y < height; y++) {
     const v = v0 + y - 1;
     const index = (plane.flip ? plane.nv - 1 - v : v) - field.low[plane.v];
@@ -47,14 +59,14 @@ function fromLevels({ plane, w, u0, v0, width, height }, { levels, field }) {
 }
 
 /** A field from the label map: blurred a little, and still on the map's side of the level at every voxel. */
-function fromMap({ plane, w, u0, v0, width, height }, map, value) {
+function fromMap({ plane, w, u0, v0, width, height }, map, value, hidden) {
   const mask = new Uint8Array(width * height);
   const stride = plane.strides(w);
   let any = false;
   for (let y = 1; y < height - 1; y++) {
     let at = stride.first + (v0 + y - 1) * stride.v + u0 * stride.u;
     for (let x = 1; x < width - 1; x++, at += stride.u) {
-      if (map[at] === value) {
+      if (map[at] === value && !hidden.some((piece) => piece.holds(at))) {
         mask[y * width + x] = 1;
         any = true;
       }
@@ -91,26 +103,33 @@ function repeated({ field, width, height }, timesU, timesV) {
 }
 
 function trace({ field, width, height }, toU, toV) {
-  const next = new Map(); // edge where a piece begins to edge where it ends
+  const next = new Int32Array(2 * width * height).fill(-1); // edge where a piece begins to edge where it ends
+  const starts = [];
   for (let y = 0; y + 1 < height; y++) {
-    for (let x = 0; x + 1 < width; x++) {
-      const at = y * width + x;
-      const kind =
-        (field[at] > LEVEL ? 1 : 0) | (field[at + 1] > LEVEL ? 2 : 0) |
-        (field[at + width + 1] > LEVEL ? 4 : 0) | (field[at + width] > LEVEL ? 8 : 0);
-      for (const [from, to] of PIECES[kind]) next.set(edge(at, from, width), edge(at, to, width));
+    let at = y * width;
+    let left = (field[at] > LEVEL ? 1 : 0) | (field[at + width] > LEVEL ? 8 : 0);
+    for (let x = 0; x + 1 < width; x++, at++) {
+      const right = (field[at + 1] > LEVEL ? 2 : 0) | (field[at + width + 1] > LEVEL ? 4 : 0);
+      const kind = left | right;
+      left = (right >> 1 & 1) | (right << 1 & 8);
+      if (kind === 0 || kind === 15) continue;
+      for (const [from, to] of PIECES[kind]) {
+        const start = edge(at, from, width);
+        next[start] = edge(at, to, width);
+        starts.push(start);
+      }
     }
   }
-  if (!next.size) return null;
+  if (!starts.length) return null;
   const path = new Path2D();
-  while (next.size) {
-    const start = next.keys().next().value;
-    for (let at = start, first = true; next.has(at); first = false) {
+  for (const start of starts) {
+    if (next[start] < 0) continue;
+    for (let at = start, first = true; next[at] >= 0; first = false) {
       const [x, y] = point(field, at, width);
       if (first) path.moveTo(toU(x), toV(y));
       else path.lineTo(toU(x), toV(y));
-      const to = next.get(at);
-      next.delete(at);
+      const to = next[at];
+      next[at] = -1;
       at = to;
     }
     path.closePath();

@@ -1,12 +1,16 @@
 // The right side: what the model says, how far to trust it, and where it lies.
 import { capital, fill, h, icon, sentence } from "./dom.js";
+import { ownLookPanel, ownLookSwitch } from "./ownlook.js";
+import { commentField, decisionButtons, ownClass, versionBar, wordOf } from "./review.js";
 import { lesionCount } from "./worklist.js";
 
 export function findingsPanel(app) {
   if (!app.open?.page) return [];
   const { findings } = app.open.page;
   if (!findings) return noModel(app);
+  if (app.kept) return ownLookPanel(app);
   return [
+    versionBar(app),
     trust(app, findings),
     ...findings.classes.map((block) => classes(app, block)),
     findings.lesions ? lesions(app, findings.lesions) : null,
@@ -36,11 +40,33 @@ function classes(app, block) {
   const rows = block.rows.map((row) => {
     const filled = h("i");
     filled.style.width = `${100 * row.p}%`;
-    return h("div", { class: row.chosen ? "class chosen" : "class" }, h("span", {}, app.say(row.title)), h("span", { class: "bar" }, filled), h("b", {}, row.text));
+    const parts = [h("span", {}, app.say(row.title)), h("span", { class: "bar" }, filled), h("b", {}, row.text)];
+    if (!row.chosen || !block.influence?.length) return h("div", { class: row.chosen ? "class chosen" : "class" }, ...parts);
+    return h("button", { class: "class chosen", title: app.t("rests_on"), "aria-expanded": String(app.unfolded.has(block.name)), "data-testid": "rests-on",
+      onclick: () => unfold(app, block.name) }, ...parts);
   });
+  const rests = app.unfolded.has(block.name) ? restsOn(app, block.influence) : null;
   const set = block.set ? h("p", { class: "set" }, app.t("prediction_set"), ...block.set.map((titles) => h("span", { class: "pill" }, app.say(titles)))) : null;
   const basis = block.basis ? h("p", { class: "note" }, app.t(`basis_${block.basis}`)) : null;
-  return section(block.name === "diagnosis" ? app.t("diagnosis") : app.say(block.title), note, [...rows, set, basis].filter(Boolean));
+  return section(block.name === "diagnosis" ? app.t("diagnosis") : app.say(block.title), note, [...rows, rests, set, basis, ownClass(app, block)].filter(Boolean));
+}
+
+function unfold(app, what) {
+  app.unfolded[app.unfolded.has(what) ? "delete" : "add"](what);
+  app.renderFindings();
+}
+
+/** What the class rests on: structures by how much of its probability is gained from what lies inside them. */
+function restsOn(app, influence) {
+  const rows = influence.map(({ structure, title, change, text }) => {
+    const shown = app.scene.structures.find((one) => `${one.task}.${one.name}` === structure);
+    const filled = h("i", { class: change < 0 ? "against" : "" });
+    filled.style.width = `${Math.min(100, 100 * Math.abs(change))}%`;
+    const parts = [h("span", {}, app.say(title)), h("span", { class: "bar" }, filled), h("b", {}, text)];
+    const goTo = shown && (shown.jump ?? shown.low);
+    return goTo ? h("button", { class: "class influence", title: app.t("jump"), onclick: () => app.scene.goTo(goTo) }, ...parts) : h("div", { class: "class influence" }, ...parts);
+  });
+  return h("div", { class: "rests-on", "data-testid": "influence" }, h("p", { class: "note" }, app.t("rests_on_note")), ...rows);
 }
 
 function lesions(app, { count, amount, share, host, items }) {
@@ -49,17 +75,26 @@ function lesions(app, { count, amount, share, host, items }) {
   const total = count ? [amount, share_of].filter(Boolean).join(" · ") : null;
   const rows = items.map((item, place) => {
     const [most, ...rest] = item.parts;
-    return h("button", {
+    const name = `${t("lesion")} ${item.id}`;
+    const button = h("button", {
       class: "lesion", "aria-current": place === app.current ? "true" : false, "data-testid": `lesion-${item.id}`,
       onclick: () => app.goToLesion(place),
     },
     h("b", { class: "number" }, String(item.id)),
-    h("span", { class: "lesion-title" }, app.say(most?.title) || t("lesion")),
+    h("span", { class: "lesion-title" }, app.say(most?.title) || t("lesion"), item.host ? h("em", {}, ` · ${app.say(item.host)}`) : null),
     h("span", { class: "lesion-size" }, [`${item.long.replace(" mm", "")} × ${item.short}`, item.confidence && t("confidence", { p: item.confidence })].filter(Boolean).join(" · ")),
     ...rest.map((part) => h("span", { class: "lesion-size" }, `+ ${app.say(part.title)} ${part.amount}`)),
     h("b", { class: "ml" }, item.amount));
+    const { decision } = wordOf(app, "lesions", item.id);
+    return h("div", { class: `lesion-row ${decision}`, "aria-current": place === app.current ? "true" : false, "data-testid": `lesion-row-${item.id}` },
+      button, decisionButtons(app, "lesions", item.id, name), commentField(app, "lesions", item.id, name, place === app.current && decision !== "open"));
   });
-  return section(count ? lesionCount(t, count, true) : t("lesions"), total, rows.length ? rows : [h("p", { class: "none" }, t("no_lesions_found"))]);
+  return section(count ? lesionCount(t, count, true) : t("lesions"), total, rows.length ? rows : [noLesion(app)]);
+}
+
+/** An empty list can be agreed to, or the reader draws what was missed. */
+function noLesion(app) {
+  return h("p", { class: "none lesion-row" }, app.t("no_lesions_found"), decisionButtons(app, "classes", "lesions", app.t("lesions")));
 }
 
 function structures(app) {
@@ -89,14 +124,17 @@ function structureRow(app, structure) {
       changed();
     },
   }, icon(structure.visible ? "eye" : "closed"));
-  const more = h("div", { class: "more", hidden: true }, ...settings(app, structure, swatch));
-  return h("div", { class: "structure", "data-testid": `structure-${structure.name}` },
+  const more = h("div", { class: "more", hidden: !app.unfolded.has(structure) }, ...settings(app, structure, swatch));
+  const path = `${structure.task}.${structure.name}`;
+  const { decision } = wordOf(app, "structures", path);
+  return h("div", { class: `structure ${decision}`, "data-testid": `structure-${structure.name}` },
     eye, swatch,
-    h("button", { class: "name", title: t("jump"), onclick: () => app.scene.goTo(structure.jump) }, name),
-    h("span", { class: "ml" }, structure.amount, structure.mass ? h("em", {}, structure.mass) : null),
+    h("button", { class: "name", title: t("jump"), onclick: () => app.scene.goTo(structure.jump ?? structure.low) }, name),
+    h("span", { class: "ml" }, structure.amount ?? "–", structure.mass ? h("em", {}, structure.mass) : null),
     structure.truncated ? h("span", { class: "cut", title: t("truncated") }, icon("warn", t("truncated"))) : null,
-    h("button", { class: "icon-button", "aria-label": t("style_of", { name }), onclick: () => { more.hidden = !more.hidden; } }, icon("dots")),
-    more);
+    h("button", { class: "icon-button", "aria-label": t("style_of", { name }), onclick: () => unfold(app, structure) }, icon("dots")),
+    structure.task === "lesions" ? null : decisionButtons(app, "structures", path, name),
+    more, structure.task === "lesions" ? null : commentField(app, "structures", path, name, app.unfolded.has(structure)));
 }
 
 function settings(app, structure, swatch) {
@@ -108,6 +146,11 @@ function settings(app, structure, swatch) {
       type: "range", min: 0, max: 1, step: 0.05, value: structure.opacity,
       oninput: (event) => { structure.opacity = Number(event.target.value); changed(); },
     })),
+    structure.heat ? h("label", {}, h("input", { type: "checkbox", checked: app.scene.heat.structure === structure, onchange: () => app.toggleHeat(structure) }), t("heat")) : null,
+    structure.mesh ? h("label", {}, t("surface"), h("input", {
+      type: "range", min: 0, max: 1, step: 0.05, value: structure.surface,
+      oninput: (event) => { structure.surface = Number(event.target.value); changed(); },
+    })) : null,
     h("label", {}, t("color"), h("input", {
       type: "color", value: structure.color,
       oninput: (event) => { structure.color = event.target.value; swatch.style.background = structure.color; changed(); },
@@ -130,7 +173,7 @@ function foot(app, { model, engine, seconds }) {
   return h("div", { class: "foot" },
     h("p", {}, h("span", {}, `${model.name} ${model.version} · ${model.sha256.slice(0, 7)}`), h("span", {}, app.t("time_took", { seconds, device: engine.device.toUpperCase() }))),
     h("p", {}, terms.join(" · ")),
-    h("p", {}, app.say(app.open.page.research_use)), removeButton(app));
+    h("p", {}, app.say(app.open.page.research_use)), ownLookSwitch(app), removeButton(app));
 }
 
 function removeButton(app) {

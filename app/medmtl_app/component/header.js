@@ -1,4 +1,5 @@
 // The top bar, the line of keys below the image, and the list of all keys.
+import { BRUSHES } from "./brush.js";
 import { h, icon } from "./dom.js";
 import { KEYS } from "./keys.js";
 
@@ -10,13 +11,23 @@ export function header(app) {
     h("span", { class: "research" }, t("research_short")),
     app.scene ? tools(app) : null,
     app.scene ? presets(app) : null,
-    h("div", { class: "segments", role: "group", "aria-label": t("language") },
-      ...[["en", "EN"], ["zh", "中文"]].map(([code, text]) =>
-        h("button", { "aria-pressed": String(app.language === code), lang: code, onclick: () => app.setLanguage(code) }, text))),
-    app.open?.page?.findings
-      ? h("button", { class: "primary", "data-testid": "export", onclick: () => app.download() }, t("export"))
+    language(app),
+    app.scene ? h("button", { class: "icon-button tool", title: t("key_capture"), "aria-label": t("key_capture"), "data-testid": "capture", onclick: () => app.capture() }, icon("camera")) : null,
+    h("button", { class: "icon-button tool", title: t("key_all_keys"), "aria-label": t("key_all_keys"), onclick: () => app.showKeys() }, icon("keys")),
+    app.reader ? h("button", { class: "small", title: app.reader, "data-testid": "sign-out", onclick: () => app.ask.signOut() }, t("sign_out")) : null,
+    app.review
+      ? h("button", { class: "second", "data-testid": "export", onclick: () => app.askExport() }, t("export"))
+      : null,
+    app.review && !app.kept
+      ? h("button", { class: "primary", "data-testid": "save-review", disabled: app.review.saving, onclick: () => app.askSave() }, t(app.review.saving ? "saving" : "save_review"))
       : null,
   ];
+}
+
+/** One button, in the language it leads to. */
+function language(app) {
+  const [code, text] = app.language === "zh" ? ["en", "EN"] : ["zh", "中文"];
+  return h("button", { class: "icon-button tool", lang: code, title: app.t("language"), onclick: () => app.setLanguage(code) }, text);
 }
 
 function about(app) {
@@ -27,13 +38,16 @@ function about(app) {
   const person = [summary.sex, summary.age?.replace(/^0*(\d+)Y$/, "$1 y")].filter(Boolean).join(" · ");
   const parts = [person, [summary.modality, summary.description || summary.series].filter(Boolean).join(" "), date,
     summary.study_id && `${app.t("study_id")} ${summary.study_id}`];
-  return [h("strong", { "data-testid": "title" }, app.title(study)), ...parts.filter(Boolean).map((part) => h("span", {}, part))];
+  const { name, patient_id: id, birth_date: birth } = app.person ?? {};
+  const hidden = app.person ? [name || app.t("no_name"), id, birth].filter(Boolean).join(" · ") : null;
+  const eye = app.scene ? h("button", { class: "icon-button tool", title: app.t("key_person"), "aria-label": app.t("key_person"), "aria-pressed": String(Boolean(app.person)), "data-testid": "person", onclick: () => app.togglePerson() }, icon("person")) : null;
+  return [h("strong", { "data-testid": "title" }, app.title(study)), eye, hidden ? h("span", { class: "person", "data-testid": "person-name" }, hidden) : null, ...parts.filter(Boolean).map((part) => h("span", {}, part))];
 }
 
 function tools(app) {
-  const names = ["crosshair", "window", "pan", "measure"];
+  const names = ["crosshair", "window", "pan", "measure", "diameters", ...(app.brush ? BRUSHES : [])];
   return h("div", { class: "segments", role: "group", "aria-label": app.t("tools") },
-    ...names.map((name) => h("button", { "aria-pressed": String(app.tool === name), onclick: () => app.setTool(name) }, app.t(`tool_${name}`))));
+    ...names.map((name) => h("button", { "aria-pressed": String(app.tool === name), title: app.t(`tool_${name}`), "aria-label": app.t(`tool_${name}`), "data-testid": `tool-${name}`, onclick: () => app.setTool(name) }, icon(name))));
 }
 
 function presets(app) {
@@ -45,7 +59,7 @@ function presets(app) {
     }));
 }
 
-const LINE = ["all_keys", "hide", "slice", "presets", "contours", "fill", "cross", "next", "measure"];
+const LINE = ["all_keys", "hide", "slice", "presets", "contours", "fill", "cross", "next", "accept", "reject", "brush", "measure", "diameters", "heat"];
 
 export function keyLine(app) {
   if (!app.scene) return [];

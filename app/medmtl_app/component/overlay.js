@@ -1,7 +1,7 @@
-// Texts and lines over an image: letters, scale bar, slice, window, value under the cursor, crosshair, rulers.
+// Texts and lines over an image: letters, scale bar, slice, window, value under the cursor, crosshair.
 
-const FONT = '12px Inter, "Segoe UI", "Source Sans", system-ui, sans-serif';
-const MARGIN = 12;
+export const FONT = '12px Inter, "Segoe UI", "Source Sans", system-ui, sans-serif';
+export const MARGIN = 12;
 const STEPS_MM = [1, 2, 5, 10, 20, 50, 100, 200];
 
 /** All that lies over the image; lengths are in units of the page's text size, so that it grows with the screen. */
@@ -10,33 +10,40 @@ export function drawOverlay(context, pane, ratio) {
   context.setTransform(ratio * unit, 0, 0, ratio * unit, 0, 0);
   const [width, height] = [pane.canvas.clientWidth / unit, pane.canvas.clientHeight / unit];
   const { scene, plane } = pane;
-  drawRulers(context, pane);
+  scene.measures.draw(context, pane);
   if (scene.show.cross) drawCross(context, pane, width, height);
   drawLesionNumbers(context, pane);
-  context.font = FONT;
-  context.textBaseline = "middle";
   const t = pane.t();
-  const { letters } = plane;
-  say(context, letters.top, width / 2, MARGIN + 6, "center");
-  say(context, letters.bottom, width / 2, height - MARGIN - 6, "center");
-  say(context, letters.left, MARGIN, height / 2, "left");
-  say(context, letters.right, width - MARGIN, height / 2, "right");
   const title = t(plane.name) + (plane.oblique ? `, ${t("oblique")}` : "");
-  context.font = `600 ${FONT}`;
-  say(context, title, MARGIN, MARGIN + 6, "left");
-  const shift = context.measureText(title).width + 8;
-  context.font = FONT;
+  const scale = pane.placing().scale / unit;
+  const shift = drawFrame(context, { letters: plane.letters, title, scale }, width, height) + 8;
   say(context, `${pane.sliceNumber} / ${plane.nw}`, MARGIN + shift, MARGIN + 6, "left", "#b6bfc9");
   say(context, `${plane.gap.toFixed(1)} mm`, MARGIN, MARGIN + 23, "left", "#b6bfc9");
   if (width > 560) {
     say(context, `W ${number(scene.width)}  L ${number(scene.level)}`, width - MARGIN, MARGIN + 6, "right", "#b6bfc9");
     say(context, `${pane.placing().scale.toFixed(1)} px/mm`, width - MARGIN, MARGIN + 23, "right", "#b6bfc9");
   }
-  drawScale(context, pane.placing().scale / unit, width, height);
   drawValue(context, pane, width, height);
+  if (width > 420) scene.heat.drawLegend(context, width, height, pane.structureName(scene.heat.structure));
 }
 
-function say(context, text, x, y, align, color = "#e6e9ed") {
+/** What every pane has: letters of the directions, its title and a scale bar; the width of the title. */
+export function drawFrame(context, { letters, title, scale }, width, height) {
+  context.font = FONT;
+  context.textBaseline = "middle";
+  say(context, letters.top, width / 2, MARGIN + 6, "center");
+  say(context, letters.bottom, width / 2, height - MARGIN - 6, "center");
+  say(context, letters.left, MARGIN, height / 2, "left");
+  say(context, letters.right, width - MARGIN, height / 2, "right");
+  drawScale(context, scale, width, height);
+  context.font = `600 ${FONT}`;
+  say(context, title, MARGIN, MARGIN + 6, "left");
+  const taken = context.measureText(title).width;
+  context.font = FONT;
+  return taken;
+}
+
+export function say(context, text, x, y, align, color = "#e6e9ed") {
   context.textAlign = align;
   context.lineWidth = 3;
   context.lineJoin = "round";
@@ -75,7 +82,8 @@ function drawLesionNumbers(context, pane) {
 }
 
 function drawScale(context, scale, width, height) {
-  const most = Math.min(width * 0.3, 140);
+  if (!scale) return;
+  const most = Math.min(width * 0.26, 140);
   const mm = STEPS_MM.filter((step) => step * scale <= most).at(-1);
   if (!mm) return;
   const y = height - MARGIN - 6;
@@ -103,27 +111,6 @@ function drawValue(context, pane, width, height) {
   const where = `${side(x, "L", "R")}  ${side(y, "P", "A")}  ${side(z, "H", "F")} mm`;
   say(context, `${number(value)} ${scene.view.unit}`.trim(), width - MARGIN, height - MARGIN - 23, "right");
   if (width > 420) say(context, where, width - MARGIN, height - MARGIN - 6, "right", "#b6bfc9");
-}
-
-/** Rulers of the slice, each with its length in mm in the patient. */
-function drawRulers(context, pane) {
-  for (const ruler of pane.scene.rulers) {
-    if (ruler.plane !== pane.name || ruler.slice !== pane.slice) continue;
-    const [from, to] = [pane.spot(ruler.from), pane.spot(ruler.to)];
-    for (const [style, line] of [["rgba(0, 0, 0, 0.7)", 4], ["#7fd4ff", 1.5]]) {
-      context.strokeStyle = style;
-      context.lineWidth = line;
-      context.beginPath();
-      context.moveTo(...from);
-      context.lineTo(...to);
-      context.stroke();
-    }
-    context.font = FONT;
-    context.textBaseline = "middle";
-    const [p, q] = [pane.scene.lps(ruler.from), pane.scene.lps(ruler.to)];
-    const length = Math.hypot(p[0] - q[0], p[1] - q[1], p[2] - q[2]);
-    say(context, `${length.toFixed(1)} mm`, to[0] + 8, to[1] - 8, "left", "#7fd4ff");
-  }
 }
 
 function number(value) {

@@ -1,12 +1,14 @@
 // One plane on a canvas: image, outlines, crosshair, texts; and what mouse and wheel do on it.
+import { MEASURES } from "./measure.js";
+import { BRUSHES } from "./brush.js";
 import { drawOverlay } from "./overlay.js";
 
 const DRAG_WINDOW = 1.5; // window units per pixel, times width / 400
 
 export class Pane {
-  /** @param tool () => name of the tool in hand; @param t () => translator. */
-  constructor(scene, name, { tool, t, activate, maximise, settled }) {
-    Object.assign(this, { scene, name, tool, t, activate, maximise, settled });
+  /** @param tool () => name of the tool in hand; @param t () => translator; @param structureName of a structure. */
+  constructor(scene, name, { tool, t, brush, structureName, activate, maximise, settled }) {
+    Object.assign(this, { scene, name, tool, t, brush, structureName, activate, maximise, settled });
     this.plane = scene.planes[name];
     this.canvas = document.createElement("canvas");
     this.canvas.className = "pane";
@@ -105,12 +107,15 @@ export class Pane {
     context.setTransform((s * a) / repeatU, 0, (s * b) / repeatV, (s * c) / repeatV,
       x * ratio - (s * (a + b)) / 2, y * ratio - (s * c) / 2);
     context.drawImage(this.image, 0, 0);
-    this.drawStructures(context, new DOMMatrix([s * a, 0, s * b, s * c, x * ratio, y * ratio]), ratio);
+    this.scene.heat.draw(context, this);
+    this.drawStructures(context, new DOMMatrix([s * a, 0, s * b, s * c, x * ratio, y * ratio]), ratio * this.textUnit);
     drawOverlay(context, this, ratio);
+    this.brush()?.drawCursor(context, this, this.tool());
     const { top, right, bottom, left } = this.plane.letters;
     this.canvas.dataset.letters = [top, right, bottom, left].join(" ");
     this.canvas.dataset.slice = this.sliceNumber;
     this.canvas.dataset.scale = scale;
+    this.canvas.dataset.heat = this.scene.heat.shown?.name ?? "";
   }
 
   slicePixels() {
@@ -118,18 +123,24 @@ export class Pane {
     if (this.key === key) return;
     this.key = key;
     const { voxels, lut } = this.scene;
+    const { words } = this;
     const { nu, nv, repeatU, repeatV } = this.plane;
     const stride = this.plane.strides(this.slice);
+    const step = stride.u;
     const wide = nu * repeatU;
     for (let v = 0; v < nv; v++) {
       let at = stride.first + v * stride.v;
       let to = v * repeatV * wide;
       const row = to;
-      for (let u = 0; u < nu; u++, at += stride.u) {
-        const word = lut[voxels[at] + 32768];
-        for (let n = 0; n < repeatU; n++) this.words[to++] = word;
+      if (repeatU === 1) {
+        for (const end = to + nu; to < end; to++, at += step) words[to] = lut[voxels[at] + 32768];
+      } else {
+        for (let u = 0; u < nu; u++, at += step) {
+          const word = lut[voxels[at] + 32768];
+          for (let n = 0; n < repeatU; n++) words[to++] = word;
+        }
       }
-      for (let n = 1; n < repeatV; n++) this.words.copyWithin(row + n * wide, row, row + wide);
+      for (let n = 1; n < repeatV; n++) words.copyWithin(row + n * wide, row, row + wide);
     }
     this.image.getContext("2d", { willReadFrequently: true }).putImageData(this.pixels, 0, 0);
   }
@@ -155,6 +166,15 @@ export class Pane {
         context.stroke(placed);
       }
     }
+    context.setLineDash([4 * ratio, 4 * ratio]);
+    context.strokeStyle = "#98a3af";
+    context.lineWidth = 1.4 * ratio;
+    for (const path of this.scene.rejectedIn(this.plane, this.slice)) {
+      const placed = new Path2D();
+      placed.addPath(path, matrix);
+      context.stroke(placed);
+    }
+    context.setLineDash([]);
   }
 
   listen() {
@@ -177,6 +197,7 @@ export class Pane {
     canvas.addEventListener("pointermove", (event) => this.moved(event, at(event)));
     canvas.addEventListener("pointerup", () => {
       if (this.drag?.tool === "window") this.settled();
+      if (BRUSHES.includes(this.drag?.tool)) this.brush()?.end();
       this.drag = null;
     });
   }
@@ -184,10 +205,8 @@ export class Pane {
   beginDrag(event, start) {
     const tool =
       event.button === 2 ? "window" : event.button === 1 || event.shiftKey ? "pan" : event.ctrlKey ? "zoom" : this.tool();
-    if (tool === "measure") {
-      const point = this.indexAt(start);
-      this.scene.rulers.push({ plane: this.name, slice: this.slice, from: point, to: point });
-    }
+    if (MEASURES.includes(tool)) this.scene.measures.begin(this, start, tool);
+    if (BRUSHES.includes(tool)) this.brush()?.begin(this, start, tool);
     return { tool, last: start };
   }
 
@@ -210,8 +229,10 @@ export class Pane {
       this.pan = [this.pan[0] + dx, this.pan[1] + dy];
     } else if (tool === "zoom") {
       this.zoomAt(Math.exp(-dy / 150), point);
-    } else if (tool === "measure") {
-      scene.rulers.at(-1).to = this.indexAt(point);
+    } else if (BRUSHES.includes(tool)) {
+      this.brush()?.drag(this, point);
+    } else if (MEASURES.includes(tool)) {
+      scene.measures.drag(this, point);
     } else {
       scene.goTo(this.indexAt(point));
     }

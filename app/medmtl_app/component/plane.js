@@ -75,6 +75,14 @@ export function toLps(view, index) {
   return [0, 1, 2].map((row) => view.affine_lps[row][3] + dot(view.affine_lps[row].slice(0, 3), index));
 }
 
+/** The (fractional) voxel index of a point, LPS mm. */
+export function toIndex(view, lps) {
+  const columns = [0, 1, 2].map((axis) => [0, 1, 2].map((row) => view.affine_lps[row][axis]));
+  const from = lps.map((value, row) => value - view.affine_lps[row][3]);
+  const across = [cross(columns[1], columns[2]), cross(columns[2], columns[0]), cross(columns[0], columns[1])];
+  return across.map((normal, axis) => dot(from, normal) / dot(columns[axis], normal));
+}
+
 /** One letter, or two where the direction is oblique. */
 export function letters(direction) {
   const order = [0, 1, 2].sort((m, n) => Math.abs(direction[n]) - Math.abs(direction[m]));

@@ -1,6 +1,8 @@
 // What the panes draw: voxels, structures and how they are shown, the crosshair and the window.
 import { outline } from "./contours.js";
-import { Plane, PLANES, toLps } from "./plane.js";
+import { Heat } from "./heatmap.js";
+import { Measures } from "./measure.js";
+import { Plane, PLANES, toIndex, toLps } from "./plane.js";
 
 const UNSET = "#888888"; // what a bundle's label has where it names no colour
 const FALLBACK = ["#e8b23a", "#4f9dde", "#6cc08b", "#d0679d", "#8f7fe0", "#5cc4c4", "#d98b4b", "#9bbf4b"];
@@ -14,25 +16,70 @@ export class Scene {
     this.lut = new Uint32Array(65536);
     this.maps = [];
     this.outlines = new Map();
-    this.rulers = [];
+    this.measures = new Measures(this);
+    this.heat = new Heat(this);
     this.show = { answers: true, contours: true, fill: true, cross: true };
     this.listeners = new Set();
-    this.structures = view.structures.map((row, n) => ({
+    this.rejected = []; // pieces of lesions that are not shown as such
+    this.structures = view.structures.map((row, n) => this.styled(row, n));
+    this.absent = (view.absent ?? []).map((row, n) => this.styled({ ...row, low: [...view.shape], high: [-1, -1, -1] }, view.structures.length + n));
+    this.setWindow(view.windows[0].width, view.windows[0].level);
+  }
+
+  styled(row, n) {
+    return {
       ...row,
       color: row.color === UNSET ? FALLBACK[n % FALLBACK.length] : row.color,
       visible: true,
       contour: true,
-      opacity: row.task === "lesions" ? 0.35 : 0.14,
-    }));
-    this.setWindow(view.windows[0].width, view.windows[0].level);
+      opacity: row.task === "lesions" ? 0.32 : 0.1,
+      surface: row.task !== "lesions" && encloses(row, this.view.lesions) ? 0.45 : 1, // of the 3D view: what holds a lesion lets it be seen
+      hidden: [],
+      edition: 0, // of its outlines
+      delta: 0, // voxels drawn less voxels taken away
+    };
   }
 
-  /** Fetches voxels, maps and fields; `progress(share)` is of the voxels. */
-  async load(api, grant, options, progress) {
+  /** A structure that holds no voxel becomes one that can be drawn. */
+  add(row) {
+    if (row.map < 0) {
+      const sibling = this.view.regions?.includes(row.task) ? null : this.structures.find((one) => one.task === row.task);
+      row.map = sibling?.map ?? this.maps.push(new Uint8Array(this.voxels.length)) - 1;
+    }
+    this.absent = this.absent.filter((one) => one !== row);
+    this.structures.push(row);
+  }
+
+  /** A voxel of a map has another value: what it was and what it is are drawn from the map from now on. */
+  voxelChanged(map, at, before, after) {
+    const [ni, nj] = this.view.shape;
+    for (const row of this.structures) {
+      if (row.map !== map || (row.value !== before && row.value !== after)) continue;
+      row.edited = true;
+      row.edition++;
+      row.delta += row.value === after ? 1 : -1;
+      if (row.value !== after) continue;
+      const place = [at % ni, Math.floor(at / ni) % nj, Math.floor(at / (ni * nj))];
+      row.low = row.low.map((low, axis) => Math.min(low, place[axis]));
+      row.high = row.high.map((high, axis) => Math.max(high, place[axis]));
+    }
+  }
+
+  /** Shows `pieces` as rejected, and no longer as part of `rows`. */
+  reject(pieces, rows) {
+    this.rejected = pieces;
+    for (const row of rows) {
+      row.hidden = pieces;
+      row.edition++;
+    }
+    this.changed();
+  }
+
+  /** Fetches voxels, maps and fields, voxels only where `former` does not have them; `progress(share)` is of the voxels. */
+  async load(api, grant, options, progress, former) {
     const count = this.view.shape.reduce((product, n) => product * n, 1);
     const get = (name, length, told) => api.bytes(`voxels/${grant}/${name}`, length, options, told);
-    const bytes = await get("volume.raw", count * 2, progress);
-    this.voxels = new Int16Array(bytes.buffer);
+    this.voxels = former?.voxels ?? new Int16Array((await get("volume.raw", count * 2, progress)).buffer);
     this.changed();
     for (const map of this.view.maps) this.maps.push(await get(map.file, count));
     this.changed();
@@ -80,6 +127,10 @@ export class Scene {
     return toLps(this.view, index);
   }
 
+  indexOf(lps) {
+    return toIndex(this.view, lps);
+  }
+
   /** Structures to draw in a slice, each with its outline. */
   drawn(plane, w) {
     if (!this.show.answers) return [];
@@ -91,7 +142,7 @@ export class Scene {
   }
 
   outline(plane, w, structure) {
-    const key = `${plane.name} ${w} ${structure.task} ${structure.name}`;
+    const key = `${plane.name} ${w} ${structure.task} ${structure.name} ${structure.edition}`;
     if (!this.outlines.has(key)) {
       if (!this.maps[structure.map]) return null;
       if (this.outlines.size > 3000) this.outlines.clear();
@@ -100,9 +151,19 @@ export class Scene {
     return this.outlines.get(key);
   }
 
-  /** Lesions whose box the slice goes through. */
+  /** Outlines of rejected lesions in a slice. */
+  rejectedIn(plane, w) {
+    return this.show.answers ? this.rejected.map((piece) => outline(plane, w, piece, this.maps)).filter(Boolean) : [];
+  }
+
+  /** Lesions whose box the slice goes through, but rejected ones. */
   lesionsIn(plane, w) {
     if (!this.show.answers) return [];
-    return this.view.lesions.filter((lesion) => w >= lesion.low[plane.w] && w <= lesion.high[plane.w]);
+    const gone = new Set(this.rejected.map((piece) => piece.id));
+    return this.view.lesions.filter((lesion) => !gone.has(lesion.id) && w >= lesion.low[plane.w] && w <= lesion.high[plane.w]);
   }
+}
+
+function encloses(row, lesions) {
+  return lesions.some(({ low, high }) => [0, 1, 2].every((axis) => row.low[axis] <= low[axis] && row.high[axis] >= high[axis]));
 }

@@ -1,4 +1,5 @@
 // The middle: the planes of a study, or what stands in their place.
+import { correctionBar } from "./correction.js";
 import { h, sentence } from "./dom.js";
 import { bar, sampleButton, stateLine } from "./worklist.js";
 
@@ -12,7 +13,10 @@ function planes(app) {
   loading.hidden = app.loaded >= 1;
   const panes = app.maximised ? [app.maximised] : app.panes;
   for (const pane of app.panes) pane.canvas.setAttribute("aria-label", app.t(pane.name));
-  return [h("div", { class: app.maximised ? "planes one" : "planes" }, ...panes.map((pane) => pane.canvas)), loading];
+  const solid = app.scene.structures.some((row) => row.mesh);
+  const awaited = solid && !app.maximised && panes.length === 3 ? h("div", { class: "pane" }) : null; // its place, until it is loaded
+  const layout = app.maximised ? "planes one" : solid ? "planes four" : "planes";
+  return [h("div", { class: "correction-place" }, correctionBar(app)), h("div", { class: layout }, ...panes.map((pane) => pane.canvas), awaited), loading];
 }
 
 function waiting(app) {

@@ -4,7 +4,7 @@ const live = new WeakMap();
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   // after the server began anew, a run of the page's script brings the token of the new session
-  const ask = () => setTriggerValue("renew", Date.now());
+  const ask = { renew: () => setTriggerValue("renew", Date.now()), signOut: () => setTriggerValue("sign_out", Date.now()) };
   let entry = live.get(parentElement);
   if (!entry) {
     const source = new URL("medmtl/ui/app.js", document.baseURI).href;

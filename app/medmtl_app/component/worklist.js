@@ -1,5 +1,6 @@
 // The worklist: every study with its state, and the ways to add one.
 import { duration, h, icon } from "./dom.js";
+import { seriesPanel } from "./series.js";
 
 export function worklistPanel(app) {
   const { t } = app;
@@ -12,7 +13,8 @@ export function worklistPanel(app) {
     app.studies.length > 6 ? searchField(app) : null,
     h("ul", { class: "rows", "data-testid": "worklist" }, ...shown.map((study) => row(app, study))),
     app.sample && app.studies.length && !app.studies.some((study) => study.sample) ? sampleButton(app) : null,
-    h("div", { class: "foot" }, h("span", {}, `medmtl ${app.version}`), h("span", {}, running(app))),
+    ...seriesPanel(app),
+    h("div", { class: "foot" }, h("span", { title: `medmtl ${app.version}` }, t("cores", { count: app.cores ?? 1 })), h("span", {}, running(app))),
   ];
 }
 
@@ -34,8 +36,8 @@ function searchField(app) {
 function row(app, study) {
   const open = app.open?.study.id === study.id;
   return h("li", {},
-    h("button", { class: "row", "aria-current": open ? "true" : false, "data-state": study.state, onclick: () => app.show(study.id) },
-      h("i", { class: `dot ${study.state} ${study.summary.trust ?? ""}` }),
+    h("button", { class: "row", "aria-current": open ? "true" : false, "data-state": study.state, onclick: () => app.visit(study.id) },
+      h("i", { class: `dot ${study.state} ${app.ownLook.pending(study) ? "" : study.summary.trust ?? ""}` }),
       h("span", { class: "row-title" }, app.title(study)),
       h("span", { class: "row-state" }, stateLine(app, study)),
       study.state === "running" ? bar(study.total ? study.done / study.total : null) : null));
@@ -45,11 +47,13 @@ function row(app, study) {
 export function stateLine(app, study) {
   const { t } = app;
   const { summary } = study;
-  if (study.state === "ready") {
+  if (study.state === "ready" && app.ownLook.pending(study)) return [summary.modality, t("answered")].filter(Boolean).join(" · ");
+  if (study.state === "ready" || study.state === "reviewed") {
     const lesions = summary.lesions === null || summary.lesions === undefined ? t("answered") : lesionCount(t, summary.lesions);
-    return [summary.modality, lesions].filter(Boolean).join(" · ");
+    return [summary.modality, lesions, study.state === "reviewed" && t("state_reviewed")].filter(Boolean).join(" · ");
   }
   if (study.state === "blocked") return [summary.modality, t("state_blocked")].filter(Boolean).join(" · ");
+  if (study.state === "failed" && study.code) return `${t("state_failed")} · ${study.code}`;
   if (study.state !== "running") return t(`state_${study.state}`);
   if (!study.total || study.phase !== "answering") return t(`phase_${study.phase || "starting"}`);
   const share = study.done / study.total;

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from medmtl_app.loopback import LoopbackOnly
+from medmtl_app.door import Door
 
 PASSED = {"type": "passed"}
 
@@ -14,7 +14,7 @@ async def behind(scope: Any, receive: Any, send: Any) -> None:
     await send(PASSED)
 
 
-def first_answer(kind: str, client: Any, *hosts: str) -> dict[str, Any]:
+def first_answer(kind: str, client: Any, *hosts: str, **how: Any) -> dict[str, Any]:
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -24,7 +24,7 @@ def first_answer(kind: str, client: Any, *hosts: str) -> dict[str, Any]:
         sent.append(message)
 
     scope = {"type": kind, "client": client, "headers": [(b"Host", host.encode()) for host in hosts]}
-    asyncio.run(LoopbackOnly(behind)(scope, receive, send))
+    asyncio.run(Door(behind, **how)(scope, receive, send))
     return sent[0]
 
 
@@ -58,3 +58,21 @@ def test_others_are_refused(kind: str, client: Any, hosts: list[str]) -> None:
 
 def test_the_start_of_the_server_is_no_request() -> None:
     assert first_answer("lifespan", None) == PASSED
+
+
+@pytest.mark.parametrize(
+    ("clients", "client", "host", "passes"),
+    [
+        ("any", "203.0.113.9", "viewer.example.org", True),
+        ("any", "203.0.113.9", "viewer.example.org:443", True),
+        ("any", "127.0.0.1", "localhost", False),
+        ("any", "203.0.113.9", "evil.example", False),
+        ("10.0.0.5", "10.0.0.5", "viewer.example.org", True),
+        ("10.0.0.5", "::ffff:10.0.0.5", "viewer.example.org", True),
+        ("10.0.0.5", "10.0.0.6", "viewer.example.org", False),
+        ("10.0.0.5", "127.0.0.1", "viewer.example.org", False),
+    ],
+)
+def test_a_stated_name_and_proxy_are_let_in_and_no_others(clients: str, client: str, host: str, passes: bool) -> None:
+    answer = first_answer("http", (client, 5), host, names=("viewer.example.org",), clients=clients)
+    assert (answer == PASSED) is passes
