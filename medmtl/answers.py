@@ -1,12 +1,13 @@
 """`Answers`: masks and class probabilities of one case, with what every task's report needs to measure them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from medmtl.findings.measurement import volume_ml
+from medmtl.findings.calibration import Calibration
+from medmtl.findings.extent import NOWHERE, Box, Extent, label_extents, mask_extent
 from medmtl.geometry.grid import Grid
 from medmtl.shapes import FloatArray, Mask, VoxelArray
 from medmtl.task import Kind, Task
@@ -21,9 +22,11 @@ class Answers:
         grid: of the masks, LPS mm.
         image: `(i, j, k)` intensities of the first channel, HU for CT.
         masks: voxel task to its map: `(i, j, k)` label values, or `(label, i, j, k)` bool for regions.
-        foreground: voxel task to `(i, j, k)` float32, the probability of any label there.
+        foreground: voxel task to `(i, j, k)` float32, the probability of any label there; without it lesions have
+            no confidence.
         case: case-level task to `(output,)` probabilities, or the value of a regression.
-        calibrated: case-level tasks whose probabilities were calibrated.
+        influence: task of classes to {"task.label": what its class gains in probability from what was read inside it}.
+        calibration: what the model's held-out errors say of these answers.
         slice_axis: index axis across the acquired slices.
         planned_stack: whether the slices were planned on the organ, so that its ends in slice direction are no cut.
         minimum_lesion_ml: smaller lesions are not reported.
@@ -35,10 +38,11 @@ class Answers:
     masks: Mapping[str, VoxelArray]
     foreground: Mapping[str, VoxelArray]
     case: Mapping[str, FloatArray]
-    calibrated: frozenset[str]
+    calibration: Calibration
     slice_axis: int
     planned_stack: bool
     minimum_lesion_ml: float
+    influence: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def cut_axes(self) -> tuple[int, ...]:
@@ -68,14 +72,37 @@ class Answers:
         host_task = self.task(task.inside.split(".")[0])
         return None if host_task is None else self.mask(host_task, task.inside.split(".")[1])
 
+    def prediction_set(self, task: Task) -> list[str] | None:
+        """Classes that cannot be excluded, in the task's order; None where the model has no threshold."""
+        held = self.calibration.prediction_set(task.name, self.case[task.name])
+        return None if held is None else [task.labels[place].name for place in held]
+
+    def cropped(self, box: Box) -> "Answers":
+        """The same in a box of voxels, as views; its grid says where the box lies."""
+        i, j, k = (part.stop - part.start for part in box)
+        affine = self.grid.affine.copy()
+        affine[:3, 3] = self.grid.to_lps(np.array([float(part.start) for part in box]))
+        return replace(
+            self,
+            grid=Grid(shape=(i, j, k), affine=affine),
+            image=self.image[box],
+            masks={name: found[(..., *box)] for name, found in self.masks.items()},
+            foreground={name: found[box] for name, found in self.foreground.items()},
+        )
+
+    @cached_property
+    def extents(self) -> Mapping[str, Extent]:
+        """ "task.label" to where it lies, of every structure."""
+        found: dict[str, Extent] = {}
+        for task in self.tasks:
+            if task.kind is Kind.SEGMENTATION:
+                held = label_extents(self.masks[task.name])
+                found |= {f"{task.name}.{label.name}": held.get(label.value, NOWHERE) for label in task.labels}
+            elif task.kind is Kind.REGIONS:
+                found |= {f"{task.name}.{x.name}": mask_extent(self.mask(task, x.name)) for x in task.labels}
+        return found
+
     @cached_property
     def ml(self) -> Mapping[str, float]:
         """ "task.label" to mL, of every structure."""
-        volumes: dict[str, float] = {}
-        for task in self.tasks:
-            if task.kind is Kind.SEGMENTATION:
-                counts = np.bincount(self.masks[task.name].ravel(), minlength=256)
-                volumes |= {f"{task.name}.{x.name}": int(counts[x.value]) * self.grid.voxel_ml for x in task.labels}
-            elif task.kind is Kind.REGIONS:
-                volumes |= {f"{task.name}.{x.name}": volume_ml(self.mask(task, x.name), self.grid) for x in task.labels}
-        return volumes
+        return {name: extent.voxels * self.grid.voxel_ml for name, extent in self.extents.items()}

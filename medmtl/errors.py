@@ -7,7 +7,8 @@ MedmtlError
 ├── BundleError           a model folder is damaged, foreign or unsafe
 ├── DatasetError          a training data set has a fault
 ├── TrainingError         a training run cannot start or go on
-└── OutputError           a result cannot be written
+├── OutputError           a result cannot be written
+└── PeerError             another node cannot be reached, or does not do what was asked
 
 A message says what is wrong and what to do. Names, patient IDs and UIDs never stand in one.
 """
@@ -36,6 +37,7 @@ class Code(StrEnum):
     UNSAFE_ARCHIVE = "unsafe-archive"
     TOO_LARGE = "too-large"
     UNSUPPORTED_ENCODING = "unsupported-encoding"
+    HEADER_REPAIRED = "header-repaired"
     # values
     NOT_FINITE = "not-finite"
     CONSTANT_IMAGE = "constant-image"
@@ -66,11 +68,14 @@ class Code(StrEnum):
     SPACING_CONTRADICTION = "spacing-contradiction"
     GRID_MISMATCH = "grid-mismatch"
     CHANNEL_MISSING = "channel-missing"
+    CHANNEL_RESAMPLED = "channel-resampled"
     DUPLICATE_DROPPED = "duplicate-dropped"
     SLICES_UNVERIFIED = "slices-unverified"
     SERIES_CHOSEN = "series-chosen"
+    SERIES_SPLIT = "series-split"
     # guards
     MODALITY_MISMATCH = "modality-mismatch"
+    NOT_HOUNSFIELD = "not-hounsfield"
     FIELD_OF_VIEW = "field-of-view"
     OUT_OF_DISTRIBUTION = "out-of-distribution"
     # findings
@@ -89,6 +94,7 @@ class Code(StrEnum):
     BAD_CASES = "bad-cases"
     BAD_LABEL_VALUE = "bad-label-value"
     NO_PATIENT_COLUMN = "no-patient-column"
+    PATIENT_IN_TWO_FOLDS = "patient-in-two-folds"
     EMPTY_LABEL = "empty-label"
     DUPLICATE_IMAGE = "duplicate-image"
     NEAR_DUPLICATE = "near-duplicate"
@@ -100,10 +106,29 @@ class Code(StrEnum):
     CHECKPOINT_MISMATCH = "checkpoint-mismatch"
     RUN_EXISTS = "run-exists"
     NOT_CONVERGING = "not-converging"
+    CLASS_COLLAPSE = "class-collapse"
+    NOT_PROMOTED = "not-promoted"
     # outputs
     CANNOT_WRITE = "cannot-write"
     OUTPUT_CHECK_FAILED = "output-check-failed"
     NO_DICOM_OUTPUT = "no-dicom-output"
+    # de-identification
+    BURNED_IN = "burned-in"
+    IDENTITY_LEFT = "identity-left"
+    # PACS
+    EXTRA_MISSING = "extra-missing"
+    BAD_SETTINGS = "bad-settings"
+    PEER_UNREACHABLE = "peer-unreachable"
+    PEER_REFUSED = "peer-refused"
+    PEER_CANNOT_STORE = "peer-cannot-store"
+    NOT_COMMITTED = "not-committed"
+    NO_RULE = "no-rule"
+    UNKNOWN_JOB = "unknown-job"
+    SUPERSEDES = "supersedes"
+    # while a case runs
+    OUT_OF_MEMORY = "out-of-memory"
+    TIMED_OUT = "timed-out"
+    WORKER_ENDED = "worker-ended"
     # anything else, caught at the boundary of a case
     INTERNAL_ERROR = "internal-error"
 
@@ -130,6 +155,9 @@ class MedmtlError(Exception):
         self.code = code
         self.what = what
         self.todo = todo
+
+    def __reduce__(self) -> tuple[type["MedmtlError"], tuple[Code, str, str]]:
+        return type(self), (self.code, self.what, self.todo)  # whole, from the process of a worker too
 
     def line(self, where: str) -> str:
         """`CODE where: what is wrong; what to do`."""
@@ -164,6 +192,10 @@ class OutputError(MedmtlError):
     """A result cannot be written, or what was written does not read back the same."""
 
 
+class PeerError(MedmtlError):
+    """Another node of the network cannot be reached, or does not do what it was asked."""
+
+
 MEANINGS: dict[Code, str] = {
     # what it means; what to do about it. `docs/errors.md` is made from this (`make docs`).
     Code.BAD_OPTION: "an option of the call has a value that cannot be used; correct it, see `--help`",
@@ -184,6 +216,7 @@ MEANINGS: dict[Code, str] = {
     Code.TOO_LARGE: "the image needs more memory than is allowed; raise `--max-memory` or use a larger machine",
     Code.UNSUPPORTED_ENCODING: "the pixels are compressed in a way that cannot be decoded; "
     "export the study uncompressed",
+    Code.HEADER_REPAIRED: "part of a header had to be told from elsewhere; compare the result with the images",
     Code.NOT_FINITE: "voxels or geometry hold NaN or infinity; export the image again",
     Code.CONSTANT_IMAGE: "all voxels have one value; export the image again",
     Code.BAD_RESCALE: "rescale slope or intercept is zero, not finite or contradictory; export the series again",
@@ -198,7 +231,8 @@ MEANINGS: dict[Code, str] = {
     Code.MISSING_SLICE: "a gap between the slices says that some are missing; fetch the whole series",
     Code.UNEVEN_SLICES: "the slices do not lie at even distances; use a series of even spacing",
     Code.DOUBLED_SLICE: "several different slices lie at one position; export one acquisition or phase",
-    Code.TILTED: "the slices are sheared against each other (gantry tilt); use a series without tilt",
+    Code.TILTED: "the slices are sheared against each other (gantry tilt); answers are found on upright voxels and "
+    "come back on the slices, compare them with the images",
     Code.MOSAIC: "the slices are tiled into one picture (mosaic); export them as slices",
     Code.LOCALIZER: "the series is a localizer; use the diagnostic series",
     Code.MIXED_ORIENTATION: "slices of one series have different orientations; export them as separate series",
@@ -212,11 +246,17 @@ MEANINGS: dict[Code, str] = {
     Code.SPACING_CONTRADICTION: "two fields of the header state different spacings; correct the one that is wrong",
     Code.GRID_MISMATCH: "two images that belong together lie on different grids; resample one onto the other",
     Code.CHANNEL_MISSING: "the model needs several images of a case and one is not there; add it as NAME_0001 say",
+    Code.CHANNEL_RESAMPLED: "a further channel lay on other voxels and was resampled to the first; check that the "
+    "patient did not move between the series",
     Code.DUPLICATE_DROPPED: "the same instance was there more than once and was read once; nothing need be done",
     Code.SLICES_UNVERIFIED: "whether the first and last slices are all there cannot be seen; compare with the archive",
     Code.SERIES_CHOSEN: "the study has several series and one was chosen; check it, or name one with `--series`",
+    Code.SERIES_SPLIT: "one series holds several volumes (phases, echoes, orientations) and was split; "
+    "`medmtl inspect` lists them, `--series UID:NUMBER` names one",
     Code.MODALITY_MISMATCH: "the model was trained on another modality; choose another model, "
     "or pass with `--allow modality-mismatch` at your own risk",
+    Code.NOT_HOUNSFIELD: "the values of a CT cannot be Hounsfield units; export it with its rescale tags, "
+    "or pass with `--allow not-hounsfield` at your own risk",
     Code.FIELD_OF_VIEW: "the study covers less or other anatomy than the model was trained on; "
     "choose another series, or pass with `--allow field-of-view` at your own risk",
     Code.OUT_OF_DISTRIBUTION: "the image looks unlike what the model was trained on; read the result with caution",
@@ -234,6 +274,8 @@ MEANINGS: dict[Code, str] = {
     Code.BAD_LABEL_VALUE: "a label map holds a value that `dataset.yaml` does not declare; correct map or declaration",
     Code.NO_PATIENT_COLUMN: "`cases.csv` has no column `patient` and every case counts as a patient; "
     "add it where a patient has several cases",
+    Code.PATIENT_IN_TWO_FOLDS: "cases of one patient lie in different folds, so no held-out figure is honest; "
+    "give all cases of a patient one fold in `cases.csv`",
     Code.EMPTY_LABEL: "a label occurs in no voxel of a case that counts as annotated for it; "
     "complete the map, or say in `cases.csv` that it was not drawn",
     Code.DUPLICATE_IMAGE: "two cases hold the same image; remove one, or give both the same patient",
@@ -249,8 +291,30 @@ MEANINGS: dict[Code, str] = {
     "or start a new run",
     Code.RUN_EXISTS: "the folder holds a run already; go on with `--resume`, or choose another folder",
     Code.NOT_CONVERGING: "the loss is not finite or does not fall; lower the learning rate and check the labels",
+    Code.CLASS_COLLAPSE: "the network no longer answers a label or class that the training data have; raise `balanced` "
+    "or the task's weight, or train longer",
+    Code.NOT_PROMOTED: "the retrained model is not shown to be as good as the one before; use more held-out cases, "
+    "train longer, or keep the old model",
     Code.CANNOT_WRITE: "the output cannot be written; check space and permissions",
     Code.OUTPUT_CHECK_FAILED: "what was written does not read back the same; report it with the study's properties",
     Code.NO_DICOM_OUTPUT: "DICOM outputs were asked for and the input is no DICOM; drop these formats, or give DICOM",
+    Code.BURNED_IN: "the images are marked as annotated, or were made from others and may be, so a name may stand in "
+    "their pixels; blank it in the archive and export them again",
+    Code.IDENTITY_LEFT: "a text of the patient's was found in what was about to be written, and nothing was; "
+    "report it with the element that the message names",
+    Code.EXTRA_MISSING: "the command needs packages that were not installed; install medmtl with the extra it names",
+    Code.BAD_SETTINGS: "the settings file is wrong; correct what the message names",
+    Code.PEER_UNREACHABLE: "the other node does not answer; check its address, port, AE titles and TLS",
+    Code.PEER_REFUSED: "the other node refused what was asked; look at its log for the status that the message names",
+    Code.PEER_CANNOT_STORE: "the other node has no such object class or encoding; send by DICOMweb, or leave the "
+    "format out of its rule",
+    Code.NOT_COMMITTED: "the archive took the objects and does not confirm that it keeps them; look at its log, "
+    "then `medmtl queue retry`",
+    Code.NO_RULE: "no rule of the settings wants these images; nothing need be done, or add a rule",
+    Code.UNKNOWN_JOB: "the queue has no such entry; list it with `medmtl queue list`",
+    Code.SUPERSEDES: "more images of the study came in, and this result replaces the one without them; use this one",
+    Code.OUT_OF_MEMORY: "the case needs more memory than there is; close other programs, or use `--jobs 1`",
+    Code.TIMED_OUT: "nothing happened for a long time, so the case was given up; run it alone with `--debug`",
+    Code.WORKER_ENDED: "the process of a case was ended from outside; free memory and run the same command again",
     Code.INTERNAL_ERROR: "medmtl itself failed on this case; report it with the debug log (`--debug`)",
 }

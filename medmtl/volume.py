@@ -16,10 +16,13 @@ class DicomSource:
         series_uid: Series Instance UID (0020,000E), may be empty where an anonymiser removed it.
         sop_class_uid: SOP Class UID (0008,0016) of the instances.
         frame_of_reference_uid: (0020,0052), empty where absent.
-        instances: path of the file of each slice, in the order of axis k; one path for multi-frame.
-        instance_uids: SOP Instance UID (0008,0018) of each slice, in the order of axis k.
+        instances: path of the file of each slice, in the order of axis k.
+        instance_uids: SOP Instance UID (0008,0018) of the file of each slice, in the order of axis k.
+        frames: number of the frame of each slice in its file, from 1, in the order of axis k; empty for single-frame
+            files.
         description: Series Description (0008,103E).
         number: Series Number (0020,0011).
+        part: which volume of its series it is, from 1, where the series holds several.
     """
 
     study_uid: str
@@ -28,8 +31,10 @@ class DicomSource:
     frame_of_reference_uid: str
     instances: tuple[str, ...]
     instance_uids: tuple[str, ...]
+    frames: tuple[int, ...] = ()
     description: str = ""
     number: int | None = None
+    part: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,7 +2,7 @@
 
     .venv/bin/python scripts/train_phantom_ct.py [--cases 30] [--max-steps N]
 
-About ten minutes on two CPU cores; the same seed gives the same phantoms.
+About ten minutes on a quiet CPU core; the same seed gives the same phantoms.
 """
 
 import argparse

@@ -9,6 +9,7 @@ import yaml
 
 from medmtl.bundle.digests import verify_sums, write_sums
 from medmtl.errors import BundleError, Code, MedmtlError
+from medmtl.findings.calibration import Calibration
 from medmtl.preparation.plan import Plan, plan_from_mapping, plan_to_mapping
 from medmtl.task import Task, tasks_from_mapping, tasks_to_mapping
 
@@ -29,7 +30,7 @@ class Bundle:
         tasks: what it answers.
         plan: geometry, intensities, network.
         weights: safetensors files, one or an ensemble.
-        calibration: case-level task to {"temperature": t}.
+        calibration: what its held-out errors say of new answers.
         training: provenance: data set, hashes of the cases, settings, device, steps.
         reference: what the training inputs looked like, for guards.
         data: the data set it was trained on, in words.
@@ -50,7 +51,7 @@ class Bundle:
     tasks: tuple[Task, ...]
     plan: Plan
     weights: tuple[Path, ...]
-    calibration: Mapping[str, Mapping[str, float]]
+    calibration: Calibration
     training: Mapping[str, Any]
     reference: Mapping[str, Any]
     data: str
@@ -101,7 +102,7 @@ def read_bundle(folder: Path) -> Bundle:
             tasks=tasks_from_mapping(body["tasks"]),
             plan=plan_from_mapping(body["plan"]),
             weights=weights,
-            calibration={name: dict(row) for name, row in (body.get("calibration") or {}).items()},
+            calibration=Calibration.from_mapping(body.get("calibration") or {}),
             training=dict(body["training"]),
             reference=yaml.safe_load((folder / "reference.json").read_text(encoding="utf-8")),
             non_commercial=bool(body["non_commercial"]),
@@ -129,7 +130,7 @@ def write_bundle_yaml(bundle: Bundle) -> Bundle:
         "channels": list(bundle.channels),
         "tasks": tasks_to_mapping(bundle.tasks),
         "plan": plan_to_mapping(bundle.plan),
-        "calibration": {name: dict(value) for name, value in bundle.calibration.items()},
+        "calibration": bundle.calibration.to_mapping(),
         "training": dict(bundle.training),
     }
     text = yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=110)

@@ -7,13 +7,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from medmtl.bundle.arrays import network_heads
 from medmtl.bundle.bundle import Bundle, refuse_unsafe
 from medmtl.errors import BundleError, Code, DatasetError
-from medmtl.network.multitask import Head, MultiTaskNet
+from medmtl.network.multitask import MultiTaskNet
 from medmtl.preparation.plan import Plan
-from medmtl.task import Kind, Task
-
-_EXCLUSIVE = (Kind.SEGMENTATION, Kind.CLASSIFICATION, Kind.ORDINAL)
+from medmtl.task import Task
 
 
 def make_network(channels: int, plan: Plan, tasks: tuple[Task, ...]) -> MultiTaskNet:
@@ -22,12 +21,8 @@ def make_network(channels: int, plan: Plan, tasks: tuple[Task, ...]) -> MultiTas
     Raises:
         DatasetError: a task has a name that torch keeps for itself.
     """
-    heads = tuple(
-        Head(name=task.name, outputs=task.outputs, dense=task.is_voxel, exclusive=task.kind in _EXCLUSIVE)
-        for task in tasks
-    )
     try:
-        return MultiTaskNet(channels, plan, heads)
+        return MultiTaskNet(channels, plan, network_heads(tasks))
     except KeyError as error:  # torch keeps heads as attributes, so "type" or "train" cannot be one
         what = f"a task has a name that torch keeps for itself ({error.args[0]})"
         raise DatasetError(Code.BAD_DATASET, what, "give the task another name") from None

@@ -12,7 +12,7 @@ import click
 
 from medmtl import __version__
 
-_PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom", "SimpleITK", "highdicom", "streamlit")
+_PACKAGES = ("openvino", "torch", "monai", "numpy", "nibabel", "pydicom", "SimpleITK", "highdicom", "streamlit")
 _CODECS = {"JPEG 2000": "openjpeg", "RLE": "rle", "JPEG-LS": "jpeg_ls", "JPEG lossless": "gdcm"}
 
 

@@ -11,8 +11,11 @@ import click
 from medmtl import __version__
 
 GROUP = "medmtl.commands"
-_ORDER = ("predict", "app", "demo", "inspect", "collect", "models", "train", "evaluate", "data", "info", "doctor")
-_COMPUTING = {"predict", "demo", "train", "evaluate"}
+_ORDER = (
+    "predict", "app", "demo", "inspect", "collect", "models", "train", "evaluate", "data",
+    "listen", "queue", "pull", "push", "info", "doctor",
+)  # fmt: skip
+_COMPUTING = {"predict", "bench", "demo", "train", "evaluate"}
 # glibc gives large blocks back to the system at each free and faults them in again: 45 % of a CPU forward pass.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "8589934592", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
 

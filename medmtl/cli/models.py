@@ -98,8 +98,10 @@ def add(context: click.Context, folder: Path) -> None:
 @models.command()
 @click.argument("model")
 @click.argument("target", type=click.Path(path_type=Path))
+@click.option("--onnx", is_flag=True, help="Its networks as ONNX files instead.")
+@click.option("--openvino", is_flag=True, help="Its networks as OpenVINO files instead.")
 @click.pass_context
-def export(context: click.Context, model: str, target: Path) -> None:
+def export(context: click.Context, model: str, target: Path, onnx: bool, openvino: bool) -> None:
     """Copy MODEL's bundle to the folder TARGET, after verifying it."""
     from medmtl.bundle.catalogue import find_bundle
     from medmtl.errors import MedmtlError
@@ -109,7 +111,23 @@ def export(context: click.Context, model: str, target: Path) -> None:
     except MedmtlError as error:
         click.echo(error.line("model"), err=True)
         context.exit(1)
-    _copy(context, bundle.folder, target)
+    if not (onnx or openvino):
+        _copy(context, bundle.folder, target)
+        return
+    from medmtl.pipeline.export import export_onnx, export_openvino
+
+    if target.exists():
+        click.echo(f"output-of-another-call {target.name}: it exists already; remove it first", err=True)
+        context.exit(2)
+    import shutil
+
+    target.mkdir(parents=True)
+    for name in ("LICENCE", "MODEL_CARD.md"):  # the weights' terms hold in any format
+        if (bundle.folder / name).is_file():
+            shutil.copy(bundle.folder / name, target / name)
+    for wanted, write in ((onnx, export_onnx), (openvino, export_openvino)):
+        for name in write(bundle, target) if wanted else ():
+            click.echo(target / name)
 
 
 def _copy(context: click.Context, folder: Path, target: Path) -> None:

@@ -1,7 +1,7 @@
 """`medmtl predict`: lesions, organs and a diagnosis for one study or thousands."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from medmtl.cli.reporting import Reporter
     from medmtl.errors import MedmtlError
     from medmtl.inference.predictor import Progress
+    from medmtl.outputs.deidentify import Pseudonyms
     from medmtl.pipeline.batch import BatchOptions, Models, Outcome
     from medmtl.reading.any_volume import CaseInput
 
@@ -23,32 +24,39 @@ _FEW = 20  # cases up to which reports and pictures are written by default
 @click.option("-m", "--model", metavar="MODEL", help="A model's name or folder, or a training run.")
 @click.option("--tasks", metavar="NAME,…", help="Answer only these; no other decoder runs.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--series", "series_uid", metavar="UID", help="Read this series of the study.")
-@click.option("--all-series", is_flag=True, help="Read every readable series, each as a case.")
+@click.option("--fast", is_flag=True, help="One network, no mirrored passes, less overlap: quicker, a little worse.")
+@click.option(
+    "--series",
+    "series_uid",
+    metavar="UID[:PART]",
+    help="Read this volume, as inspect names it; UID,UID for the channels of a model.",
+)
+@click.option("--all-series", is_flag=True, help="Read every readable volume, each as a case.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1),
+              help="Cases side by side, each watched in a process of its own.")  # fmt: skip
 @click.option("--shard", metavar="K/N", help="Do every N-th case, starting with the K-th.")
+@click.option("--max-memory", metavar="SIZE", help="4G, say: no case takes more; answers are the same.")
+@click.option("--dry-run", "only_say", is_flag=True, help="Say what it would take in time, memory and disk.")
 @click.option("--overwrite", is_flag=True, help="Run finished cases again and replace their results.")
 @click.option("--allow", metavar="CODE,…", default="", help="Pass these guards; every output says so.")
-@click.option("--formats", metavar="NAME,…", help="nii, json, csv, html, png, seg, sr, rtstruct, sc, prob.")
+@click.option("--formats", metavar="NAME,…", help="nii, json, csv, html, png, seg, sr, rtstruct, sc, pdf, prob.")
+@click.option("--deidentify", is_flag=True, help="No identity in any output; DICOM images are copied without it.")
+@click.option("--linkage", metavar="FILE", type=click.Path(path_type=Path),
+              help="With --deidentify: which case is whose, readable by you alone.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a case on stdout.")
 @click.option("--debug", is_flag=True, help="Tracebacks and details on stderr.")
 @click.pass_context
 def predict(
     context: click.Context,
+    /,
     source: Path,
     out_dir: Path,
-    model: str | None,
-    tasks: str | None,
-    device: str,
-    series_uid: str | None,
-    all_series: bool,
-    shard: str | None,
-    overwrite: bool,
-    allow: str,
-    formats: str | None,
+    only_say: bool,
     quiet: bool,
     as_json: bool,
     debug: bool,
+    **wanted: Any,
 ) -> None:
     """Outline lesions and organs and name the disease in every study of IN. Research use only.
 
@@ -60,28 +68,45 @@ def predict(
 
     set_up_logging(debug)
     try:
-        cases = _cases(source, model, all_series, shard)
-        from medmtl.bundle.catalogue import find_bundle
-        from medmtl.pipeline.batch import BatchOptions, Models
-
-        options = BatchOptions(
-            device=device,
-            tasks=_names(tasks) or None,
-            allowed=_allowed(allow),
-            formats=_formats(formats, len(cases)),
-            series_uid=series_uid,
-            overwrite=overwrite,
-            shard=shard,
-        )
-        bundle = find_bundle(model) if model else None
-        if bundle is not None:
-            _check_tasks(options.tasks, bundle.task_names)
-        models = Models(bundle, device)
+        cases, models, options = _prepared(source, **wanted)
     except MedmtlError as error:
         click.echo(error.line("call"), err=True)
         context.exit(2)
+    if only_say:
+        from medmtl.cli.dry_run import dry_run
+
+        context.exit(dry_run(cases, models, options))
     with Reporter(quiet=quiet, as_json=as_json) as reporter:
         context.exit(run(cases, models, options, out_dir, reporter))
+
+
+def _prepared(
+    source: Path, *, model: str | None, device: str, fast: bool, all_series: bool, shard: str | None, **wanted: Any
+) -> "tuple[tuple[CaseInput, ...], Models, BatchOptions]":
+    """The cases of a call, what answers them and how; `wanted` holds the other options by their names."""
+    cases = _cases(source, model, all_series, shard)
+    from medmtl.bundle.catalogue import find_bundle
+    from medmtl.cli.dry_run import bytes_of
+    from medmtl.pipeline.batch import BatchOptions, Models
+
+    cases, pseudonyms = _anonymous(cases, wanted["linkage"]) if wanted["deidentify"] else (cases, None)
+    options = BatchOptions(
+        device=device,
+        tasks=_names(wanted["tasks"]) or None,
+        allowed=_allowed(wanted["allow"]),
+        formats=_formats(wanted["formats"], len(cases)),
+        series_uid=wanted["series_uid"],
+        overwrite=wanted["overwrite"],
+        shard=shard,
+        jobs=wanted["jobs"] if len(cases) > 1 else 1,
+        fast=fast,
+        max_memory=bytes_of(wanted["max_memory"]) if wanted["max_memory"] else None,
+        pseudonyms=pseudonyms,
+    )
+    bundle = find_bundle(model) if model else None
+    if bundle is not None:
+        _check_tasks(options.tasks, bundle.task_names)
+    return cases, Models(bundle, device, fast=fast), options
 
 
 def run(
@@ -91,7 +116,9 @@ def run(
     from medmtl.errors import MedmtlError
     from medmtl.outputs.manifest import collect
     from medmtl.pipeline.batch import run_batch
+    from medmtl.pipeline.jobs import run_jobs
 
+    runner = run_batch if options.jobs == 1 else run_jobs
     count, started = len(cases), 0
 
     def begin(case: "CaseInput") -> "Progress":
@@ -102,7 +129,7 @@ def run(
 
     errors: list[MedmtlError] = []
     try:
-        for number, outcome in enumerate(run_batch(cases, models, options, out_dir, begin), start=1):
+        for number, outcome in enumerate(runner(cases, models, options, out_dir, begin), start=1):
             _say(outcome, number, count, reporter)
             if outcome.error is not None:
                 errors.append(outcome.error)
@@ -135,14 +162,14 @@ def _say(outcome: "Outcome", number: int, count: int, reporter: "Reporter") -> N
         reporter.refusal(row, outcome.error.line(line.case))
     elif outcome.skipped:
         reporter.result({**row, "skipped": True}, f"{number}/{count} {line.case}: already done")
-    elif outcome.result is not None:
-        found = summary(outcome.result.findings)
+    elif outcome.findings is not None:
+        found = summary(outcome.findings)
         reporter.result(row, f"{number}/{count} {line.case}: {found}  ({line.seconds:.1f} s)")
 
 
 def summary(findings: "dict[str, object]") -> str:
     """One line of what was found."""
-    from typing import Any, cast
+    from typing import cast
 
     found = cast(dict[str, Any], findings)
     parts = []
@@ -187,6 +214,17 @@ def _shard(text: str) -> tuple[int, int]:
     return int(first), int(count)
 
 
+def _anonymous(cases: "tuple[CaseInput, ...]", linkage: Path | None) -> "tuple[tuple[CaseInput, ...], Pseudonyms]":
+    from medmtl.outputs.deidentify import Pseudonyms
+    from medmtl.pipeline.anonymous_case import link, renamed, site_key
+
+    pseudonyms = Pseudonyms(key=site_key())
+    anonymous = renamed(cases, pseudonyms)
+    if linkage is not None:
+        link(linkage, cases, anonymous)
+    return anonymous, pseudonyms
+
+
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
@@ -205,11 +243,10 @@ def _allowed(text: str) -> tuple[str, ...]:
 
 def _formats(text: str | None, count: int) -> frozenset[str]:
     from medmtl.errors import Code, UsageError
-    from medmtl.outputs.write_case import FORMATS
+    from medmtl.outputs.write_case import DEFAULT_FORMATS, FORMATS
 
     if text is None:
-        pictures = {"html", "png"} if count <= _FEW else set()
-        return frozenset({"nii", "json", "csv", "seg", "sr"} | pictures)
+        return DEFAULT_FORMATS if count <= _FEW else DEFAULT_FORMATS - {"html", "png"}
     wanted = frozenset(_names(text))
     if not wanted or not wanted <= FORMATS:
         what = f"--formats {text} names what is not known"

@@ -3,6 +3,7 @@
 import cc3d
 import numpy as np
 
+from medmtl.findings.extent import mask_extent
 from medmtl.shapes import Mask, VoxelArray
 
 
@@ -22,8 +23,14 @@ def components(mask: Mask, minimum_voxels: int = 1) -> tuple[VoxelArray, int]:
 
 def keep_largest(labels: VoxelArray) -> VoxelArray:
     """Only the largest connected piece of all labels together, of a label map or of masks `(label, i, j, k)`."""
-    pieces, count = components(np.asarray(labels > 0 if labels.ndim == 3 else labels.any(axis=0)))
-    return labels if count < 2 else np.where(pieces == 1, labels, 0).astype(labels.dtype)
+    union = np.asarray(labels > 0 if labels.ndim == 3 else labels.any(axis=0))
+    box = mask_extent(union).box
+    pieces, count = components(union[box])
+    if count < 2:
+        return labels
+    kept = labels.copy(order="K")
+    np.multiply(kept[(..., *box)], pieces == 1, out=kept[(..., *box)])
+    return kept
 
 
 def touches_edge(mask: Mask, axes: tuple[int, ...] = (0, 1, 2)) -> bool:

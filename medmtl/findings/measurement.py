@@ -1,8 +1,6 @@
 """Sizes of one structure, in mm and mL."""
 
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
-from scipy.spatial.distance import pdist, squareform
 
 from medmtl.geometry.grid import Grid
 from medmtl.shapes import FloatArray, Mask
@@ -51,7 +49,7 @@ def plane_axes_mm(mask: Mask, grid: Grid, axis: int = 2) -> tuple[float, float]:
         if len(pixels) == 0:
             continue
         corners = _outline(_edge_points(pixels) @ grid.affine[:3, plane].T)
-        distances = squareform(pdist(corners))
+        distances = np.sqrt(((corners[:, None] - corners[None]) ** 2).sum(axis=2))
         one, two = np.unravel_index(int(distances.argmax()), distances.shape)
         longest = float(distances[one, two])
         if longest > best:
@@ -68,6 +66,8 @@ def _edge_points(pixels: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Flo
 
 def _outline(points: FloatArray) -> FloatArray:
     """The points that can be ends of a diameter: corners of the convex hull, where there is one."""
+    from scipy.spatial import ConvexHull, QhullError  # slow to import
+
     centred = points - points.mean(axis=0)
     directions = np.linalg.svd(centred, full_matrices=False)[2][:2]
     try:

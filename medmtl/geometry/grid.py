@@ -1,5 +1,6 @@
 """`Grid`: where the voxels of a volume lie in the patient."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,6 +61,13 @@ class Grid:
         offset = np.asarray(lps, dtype=np.float64) - self.affine[:3, 3]
         index = np.linalg.solve(self.affine[:3, :3], offset.reshape(-1, 3).T).T
         return np.asarray(index.reshape(offset.shape), dtype=np.float64)
+
+    def extended(self, margins: Sequence[tuple[int, int]]) -> "Grid":
+        """The grid with so many more voxels before and after it along each axis."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_lps(np.array([-float(before) for before, _ in margins]))
+        i, j, k = (n + before + after for n, (before, after) in zip(self.shape, margins, strict=True))
+        return Grid(shape=(i, j, k), affine=affine)
 
     def same_as(self, other: "Grid", tolerance_mm: float = 0.05) -> bool:
         """Whether both grids have one shape and every corner voxel within `tolerance_mm` of the other's."""

@@ -1,14 +1,12 @@
-"""Changing the spacing of a grid: the one place where SimpleITK is used.
+"""From grid to grid: the one place where SimpleITK resamples.
 
-Both grids share their axes and their extent, so this happens in index space and holds for sheared grids too.
+All of it happens in index space, so that it holds for sheared grids too, which SimpleITK's images cannot describe.
 """
 
-from typing import Any
-
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
 from medmtl.geometry.grid import Grid
+from medmtl.geometry.linear import resample_linear
 from medmtl.shapes import VoxelArray
 
 
@@ -38,10 +36,10 @@ def resample(array: VoxelArray, shape: tuple[int, int, int], *, cubic: bool = Fa
     """
     if array.shape == tuple(shape):
         return array.astype(np.float32, copy=False)
+    if not cubic:
+        return resample_linear(array, shape)
     source = array.astype(np.float32)
-    method = sitk.sitkBSpline if cubic else sitk.sitkLinear
-    out = _resample(source, shape, method)
-    return np.clip(out, source.min(), source.max()) if cubic else out
+    return np.clip(_resample(source, shape, "sitkBSpline"), source.min(), source.max())
 
 
 def resample_labels(labels: VoxelArray, shape: tuple[int, int, int]) -> VoxelArray:
@@ -51,14 +49,53 @@ def resample_labels(labels: VoxelArray, shape: tuple[int, int, int]) -> VoxelArr
     best = np.zeros(shape, dtype=np.float32)
     out = np.zeros(shape, dtype=np.uint8)
     for value in np.unique(labels):
-        share = _resample((labels == value).astype(np.float32), shape, sitk.sitkLinear)
+        share = _resample((labels == value).astype(np.float32), shape, "sitkLinear")
         better = share > best
         out[better] = value
         best = np.maximum(best, share)
     return out
 
 
-def _resample(source: VoxelArray, shape: tuple[int, int, int], method: Any) -> VoxelArray:
+def resample_onto(array: VoxelArray, source: Grid, target: Grid, *, outside: float) -> VoxelArray:
+    """Values of `array` on `source` at the voxels of `target`, linear, float32.
+
+    Args:
+        array: `(i, j, k)` intensities or probabilities.
+        source: where they lie, LPS mm.
+        target: where they are wanted, LPS mm; its axes may run otherwise.
+        outside: the value of voxels half a voxel or more beyond `source`.
+    """
+    import SimpleITK as sitk  # noqa: N813  (its own documentation's name); slow to import
+
+    to_source = np.linalg.solve(source.affine, target.affine)
+    filter_ = sitk.ResampleImageFilter()
+    filter_.SetSize([int(n) for n in target.shape[::-1]])
+    matrix = np.round(to_source[:3, :3], 12)[::-1, ::-1]  # axes (k, j, i), as below
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(matrix.ravel().tolist())
+    transform.SetTranslation(np.round(to_source[:3, 3], 9)[::-1].tolist())
+    filter_.SetTransform(transform)
+    filter_.SetInterpolator(sitk.sitkLinear)
+    filter_.SetDefaultPixelValue(float(outside))
+    filter_.SetOutputPixelType(sitk.sitkFloat32)
+    return sitk.GetArrayFromImage(filter_.Execute(sitk.GetImageFromArray(np.ascontiguousarray(array, np.float32))))
+
+
+def resample_labels_onto(labels: VoxelArray, source: Grid, target: Grid) -> VoxelArray:
+    """Label values of `labels` on `source` at the voxels of `target`: the label with the largest share, uint8."""
+    best = np.zeros(target.shape, dtype=np.float32)
+    out = np.zeros(target.shape, dtype=np.uint8)
+    for value in np.unique(labels):
+        share = resample_onto(labels == value, source, target, outside=float(value == 0))
+        better = share > best
+        out[better] = value
+        best = np.maximum(best, share)
+    return out
+
+
+def _resample(source: VoxelArray, shape: tuple[int, int, int], method: str) -> VoxelArray:
+    import SimpleITK as sitk  # noqa: N813
+
     # SimpleITK names axes (x, y, z) = our (k, j, i) for a C-ordered array: both triples are reversed alike.
     image = sitk.GetImageFromArray(np.ascontiguousarray(source))
     step = [float(have) / float(want) for have, want in zip(source.shape[::-1], shape[::-1], strict=True)]
@@ -66,7 +103,7 @@ def _resample(source: VoxelArray, shape: tuple[int, int, int], method: Any) -> V
     filter_.SetSize([int(n) for n in shape[::-1]])
     filter_.SetOutputSpacing(step)
     filter_.SetOutputOrigin([0.5 * s - 0.5 for s in step])
-    filter_.SetInterpolator(method)
+    filter_.SetInterpolator(getattr(sitk, method))
     filter_.UseNearestNeighborExtrapolatorOn()
     filter_.SetOutputPixelType(sitk.sitkFloat32)
     return sitk.GetArrayFromImage(filter_.Execute(image))

@@ -33,10 +33,9 @@ class Decoder(nn.Module):
         self.coarse_head = nn.Conv3d(plan.decoder_widths[plan.coarse_level], outputs, 1)
         self.head = nn.Conv3d(width_in, outputs, 1)
 
-    def coarse(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Decoder features and logits at the coarse level."""
-        x = self._climb(features[-1], features, len(features) - 2, self.coarse_level)
-        return x, self.coarse_head(x)
+    def climb(self, features: Sequence[Tensor]) -> Tensor:
+        """Decoder features at the coarse level; `coarse_head` gives their logits."""
+        return self._climb(features[-1], features, len(features) - 2, self.coarse_level)
 
     def finish(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
         """Logits `(batch, output, i, j, k)` at full resolution, from the coarse decoder features."""

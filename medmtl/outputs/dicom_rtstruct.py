@@ -18,7 +18,14 @@ from medmtl.geometry.grid import Grid
 from medmtl.outputs.contours import filled, outlines
 from medmtl.outputs.dicom_check import POSITION_TOLERANCE_MM
 from medmtl.outputs.dicom_instance import research_instance
-from medmtl.outputs.dicom_seg import ALGORITHM_FAMILY, LATERALITY, LESION_CATEGORY, ORGAN_CATEGORY, SERIES_NUMBER
+from medmtl.outputs.dicom_seg import (
+    ALGORITHM_FAMILY,
+    LATERALITY,
+    LESION_CATEGORY,
+    ORGAN_CATEGORY,
+    SERIES_NUMBER,
+    origin_of,
+)
 from medmtl.outputs.dicom_source import SourceStudy
 from medmtl.outputs.structures import Structure
 from medmtl.result import CaseResult
@@ -63,7 +70,7 @@ def structure_set(result: CaseResult, source: SourceStudy, structures: tuple[Str
         dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(source)]
         dataset.StructureSetROISequence = [_roi(structure, result, source) for structure in structures]
         dataset.ROIContourSequence = [_contours(structure, result.volume.grid, source) for structure in structures]
-        dataset.RTROIObservationsSequence = [_observation(structure) for structure in structures]
+        dataset.RTROIObservationsSequence = [_observation(structure, result) for structure in structures]
         dataset.ApprovalStatus = "UNAPPROVED"
     return dataset
 
@@ -92,7 +99,7 @@ def _frame_of_reference(source: SourceStudy) -> Dataset:
     first = source.headers[0]
     series = Dataset()
     series.SeriesInstanceUID = first.SeriesInstanceUID
-    series.ContourImageSequence = [_image(header) for header in source.headers]
+    series.ContourImageSequence = [_referenced(header) for header in source.headers]
     study = Dataset()
     study.ReferencedSOPClassUID = _STUDY_REFERENCE
     study.ReferencedSOPInstanceUID = first.StudyInstanceUID
@@ -103,7 +110,7 @@ def _frame_of_reference(source: SourceStudy) -> Dataset:
     return frame
 
 
-def _image(header: Dataset) -> Dataset:
+def _referenced(header: Dataset) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = header.SOPClassUID
     item.ReferencedSOPInstanceUID = header.SOPInstanceUID
@@ -118,7 +125,7 @@ def _roi(structure: Structure, result: CaseResult, source: SourceStudy) -> Datas
     item.ROIName = structure.label.title("en")[:64]
     item.ROIDescription = f"{structure.task}.{structure.label.name}, research use only"
     item.ROIVolume = f"{int(structure.mask.sum()) * result.volume.grid.voxel_ml:.8g}"  # cm3
-    item.ROIGenerationAlgorithm = "AUTOMATIC"
+    item.ROIGenerationAlgorithm = origin_of(structure, result)
     item.ROIGenerationDescription = f"medmtl {__version__}, model {model['name']}"[:64]
     item.ROIDerivationAlgorithmIdentificationSequence = hd.AlgorithmIdentificationSequence(
         name=f"medmtl {model['name']}"[:64],
@@ -137,9 +144,7 @@ def _contours(structure: Structure, grid: Grid, source: SourceStudy) -> Dataset:
     item.ContourSequence = []
     for k, points in _lps_outlines(structure, grid):
         contour = Dataset()
-        # which frame of a multi-frame file slice k is, its header leaves open; the coordinates place the contour
-        if len(source.headers) > 1:
-            contour.ContourImageSequence = [_image(source.headers[k])]
+        contour.ContourImageSequence = [source.image(k)]
         contour.ContourGeometricType = "CLOSED_PLANAR"
         contour.NumberOfContourPoints = len(points)
         contour.ContourNumber = len(item.ContourSequence) + 1
@@ -164,12 +169,13 @@ def _decimal_strings(points: FloatArray, finest_mm: float) -> RawDataElement:
     return RawDataElement(_CONTOUR_DATA, "DS", len(data), data, 0, True, True)
 
 
-def _observation(structure: Structure) -> Dataset:
+def _observation(structure: Structure, result: CaseResult) -> Dataset:
     label = structure.label
     item = Dataset()
     item.ObservationNumber = structure.number
     item.ReferencedROINumber = structure.number
-    item.ROIObservationDescription = "Made by software, not reviewed, research use only"
+    how = "reviewed by a reader" if "review" in result.findings else "not reviewed"
+    item.ROIObservationDescription = f"Made by software, {how}, research use only"
     item.SegmentedPropertyCategoryCodeSequence = [_coded(LESION_CATEGORY if structure.is_lesion else ORGAN_CATEGORY)]
     if label.code is not None:
         code = _concept(label.code)

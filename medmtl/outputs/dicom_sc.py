@@ -107,11 +107,8 @@ def _describe(instance: Dataset, source: SourceStudy, picture: Picture, plane: P
     instance.ImageComments = f"{picture.plane} {picture.index + 1} / {picture.count}"
     if str(source.headers[0].get("LossyImageCompression", "")) == "01":
         instance.LossyImageCompression = "01"  # once lossy, always lossy (PS3.3 C.7.6.1.1.5)
-    if plane.axis == 2 and len(source.headers) > 1:
-        shown = source.headers[picture.index]
-        item, purpose = Dataset(), Dataset()
-        item.ReferencedSOPClassUID = shown.SOPClassUID
-        item.ReferencedSOPInstanceUID = shown.SOPInstanceUID
+    if plane.axis == 2:
+        item, purpose = source.image(picture.index), Dataset()
         purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"
         purpose.CodeMeaning = "Source image for image processing operation"
         item.PurposeOfReferenceCodeSequence = [purpose]

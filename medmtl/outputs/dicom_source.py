@@ -36,8 +36,10 @@ class SourceStudy:
     """The source series as DICOM outputs see it. Holds identities: never logged.
 
     Attributes:
-        headers: one dataset per slice in the order of axis k (one for a multi-frame image), without pixels,
-            missing Type 2 patient and study attributes present and empty.
+        headers: one dataset per file without pixels, missing Type 2 patient and study attributes present and empty;
+            for single-frame files in the order of axis k.
+        slices: index into `headers` and number of the frame, from 1 (0 for single-frame files), of each slice in the
+            order of axis k.
         frame_of_reference_uid: (0020,0052) of the series.
         date: DA, of the source: outputs carry no time of their own making.
         time: TM, of the source.
@@ -45,6 +47,7 @@ class SourceStudy:
     """
 
     headers: tuple[Dataset, ...]
+    slices: tuple[tuple[int, int], ...]
     frame_of_reference_uid: str
     date: str
     time: str
@@ -53,6 +56,21 @@ class SourceStudy:
     def uid(self, role: str) -> str:
         """UUIDv5-derived UID (PS3.5 B.2) of one object or item; the same for the same content."""
         return "2.25." + str(uuid.uuid5(_NAMESPACE, f"{self.digest}|{role}").int)
+
+    @property
+    def multi_frame(self) -> bool:
+        """Whether a file holds several slices."""
+        return any(frame > 0 for _, frame in self.slices)
+
+    def image(self, k: int) -> Dataset:
+        """Reference to the image of slice `k`: Image SOP Instance Reference Macro (PS3.3 10.3)."""
+        file, frame = self.slices[k]
+        item = Dataset()
+        item.ReferencedSOPClassUID = self.headers[file].SOPClassUID
+        item.ReferencedSOPInstanceUID = self.headers[file].SOPInstanceUID
+        if frame:
+            item.ReferencedFrameNumber = frame
+        return item
 
 
 def dicom_obstacle(volume: Volume) -> Notice | None:
@@ -88,14 +106,20 @@ def read_source(result: CaseResult) -> SourceStudy:
     source = result.volume.dicom
     if source is None:
         raise ValueError("the case was not read from DICOM")
-    headers = tuple(_complete(pydicom.dcmread(path, stop_before_pixels=True)) for path in source.instances)
-    if [str(h.SOPInstanceUID) for h in headers] != list(source.instance_uids) and len(headers) > 1:
+    files = dict.fromkeys(source.instances)
+    # forced, since files without preamble are read, too
+    headers = tuple(_complete(pydicom.dcmread(path, stop_before_pixels=True, force=True)) for path in files)
+    place = {path: index for index, path in enumerate(files)}
+    frames = source.frames or (0,) * len(source.instances)
+    slices = tuple((place[path], frame) for path, frame in zip(source.instances, frames, strict=True))
+    if [str(headers[file].SOPInstanceUID) for file, _ in slices] != list(source.instance_uids):
         raise InvalidDicomError("the source files changed after reading")
     first = headers[0]
     date = _first_valid(first, ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"), r"\d{8}")
     time = _first_valid(first, ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime"), r"\d{2,6}(\.\d+)?")
     return SourceStudy(
         headers=headers,
+        slices=slices,
         frame_of_reference_uid=source.frame_of_reference_uid,
         date=date or _FALLBACK_DATE,
         time=time or "000000",
@@ -140,7 +164,21 @@ def described(what: str, allowed: Sequence[str]) -> str:
     return f"{text}, ALLOWED {'+'.join(allowed)}"[:64] if allowed else text
 
 
+_OPTIONAL_SEQUENCES = (
+    "ProcedureCodeSequence", "ReasonForPerformedProcedureCodeSequence", "RequestingServiceCodeSequence",
+    "ReferencedStudySequence", "ReferencedPatientSequence", "PatientSpeciesCodeSequence", "PatientBreedCodeSequence",
+    "AdmittingDiagnosesCodeSequence", "IssuerOfAccessionNumberSequence", "IssuerOfPatientIDQualifiersSequence",
+    "OtherPatientIDsSequence", "PhysiciansOfRecordIdentificationSequence",
+    "ReferringPhysicianIdentificationSequence", "ConsultingPhysicianIdentificationSequence",
+    "PhysiciansReadingStudyIdentificationSequence",
+)  # fmt: skip
+"""Of the patient and study modules: absent or with an item (PS3.3 C.7.1.1, C.7.2)."""
+
+
 def _complete(header: Dataset) -> Dataset:
+    for keyword in _OPTIONAL_SEQUENCES:
+        if keyword in header and not header[keyword].value:
+            delattr(header, keyword)
     for keyword in _EMPTY_IF_MISSING:
         if header.get(keyword) is None:
             setattr(header, keyword, "")

@@ -121,6 +121,7 @@ class _Writer:
     def structure(self, segment: Structure) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
         """Volume of one whole segment."""
         values = self._result.findings["tasks"][segment.task]["values"][segment.label.name]
+        hosts = {task.name: task.inside for task in self._result.tasks}
         tracking = self._tracking(
             f"{segment.task}.{segment.label.name}", f"segment|{segment.task}|{segment.label.name}"
         )
@@ -129,6 +130,7 @@ class _Writer:
             referenced_segment=self._segment(segment),
             finding_type=concept_of(segment),
             algorithm_id=self._algorithm,
+            finding_sites=self._host(hosts[segment.task]),
             measurements=[self._measure(VOLUME, values["ml"], MILLILITRE)],
         )
 
@@ -165,6 +167,9 @@ class _Writer:
             return []
         groups = []
         chosen = [values["class"]] if "class" in values else values.get("present", [])
+        word = self._result.findings.get("review", {}).get("classes", {}).get(task.name)
+        if word is not None and word["decision"] != "accepted":  # probabilities are the model's, the diagnosis not
+            chosen = [word["class"]]
         for label in task.labels:
             said = [hd.sr.QualitativeEvaluation(DIAGNOSIS, _concept(label))] if label.name in chosen else None
             groups.append(

@@ -49,7 +49,9 @@ def nifti_bytes(array: Any, grid: Grid, slope: float = 1.0, description: str = "
     header["vox_offset"] = 352
     little = header.as_byteswapped("<")
     stored = np.asarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
-    return gzip_bytes(little.binaryblock + bytes(4) + stored.tobytes(order="F"))
+    # label maps lie in NIfTI's order already, so that a long CT's is packed where it is
+    voxels = stored.reshape(-1, order="F").view(np.uint8).data
+    return gzip_bytes(little.binaryblock + bytes(4), voxels)
 
 
 def mask_files(result: CaseResult) -> Iterator[tuple[str, bytes]]:

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from medmtl.outputs.numbers import amount, percent
 from medmtl.outputs.picture import KeyPictures, Picture
-from medmtl.outputs.sentences import LANGUAGES, report_sentences, text, title_of
+from medmtl.outputs.sentences import LANGUAGES, report_sentences, review_sentences, text, title_of
 
 TEMPLATE = "report.html.j2"
 
@@ -47,6 +47,7 @@ def report_html(findings: Mapping[str, Any], pictures: KeyPictures) -> str:
         further={name: task for name, task in findings["tasks"].items() if _is_further(name, task)},
         derived=[value for task in findings["tasks"].values() for value in task["derived"]],
         legend=_legend(findings),
+        reviewed=[(x, review_sentences(findings, x)) for x in LANGUAGES] if findings.get("review") else [],
         sentences=[(language, report_sentences(findings, language)) for language in LANGUAGES],
     )
 

@@ -41,6 +41,17 @@ _T = {
     "amber": {"en": "amber, review with care", "zh": "黄，请仔细复核"},
     "red": {"en": "red, do not rely on this result", "zh": "红，请勿依赖此结果"},
     "allowed": {"en": "Guards passed on request: {codes}.", "zh": "应用户要求放行的检查：{codes}。"},
+    "reviewed": {"en": "Reviewed by {reader}, version {version}.", "zh": "由 {reader} 复核，第 {version} 版。"},
+    "rejected": {"en": "Rejected by the reader: {names}.", "zh": "复核者否定：{names}。"},
+    "corrected": {"en": "Drawn by the reader: {names}.", "zh": "复核者勾画：{names}。"},
+    "lesion_name": {"en": "lesion {id}", "zh": "病灶 {id}"},
+    "own_class": {"en": "{task} of the reader: {title}.", "zh": "复核者的{task}：{title}。"},
+    "class_rejected": {"en": "The reader rejected: {task}.", "zh": "复核者否定：{task}。"},
+    "class_accepted": {"en": "The reader agrees: {task}.", "zh": "复核者同意：{task}。"},
+    "not_again": {
+        "en": "Probabilities of classes are the model's and were not computed again after the review.",
+        "zh": "分类概率为模型原有结果，复核后未重新计算。",
+    },
 }  # fmt: skip
 
 
@@ -52,6 +63,7 @@ def report_sentences(findings: Mapping[str, Any], language: str) -> list[str]:
         *_derived(findings, language),
         *_diagnosis(findings, language),
         *_further_tasks(findings, language),
+        *review_sentences(findings, language),
         *_trust(findings, language),
         RESEARCH_USE[language],
     ]
@@ -186,6 +198,29 @@ def _further_tasks(findings: Mapping[str, Any], language: str) -> list[str]:
             label = title_of(findings, f"{name}.{values['class']}", language)
             said.append(_say("class_of", language, task=title, title=label, how=how, p=p))
     return said
+
+
+def review_sentences(findings: Mapping[str, Any], language: str) -> list[str]:
+    """Who reviewed the case, what was rejected and drawn, and the reader's own classes; nothing without a review."""
+    review = findings.get("review")
+    if review is None:
+        return []
+    said = [_say("reviewed", language, reader=review["reader"], version=review["version"])]
+    for key, drawn in (("rejected", ("rejected",)), ("corrected", ("corrected", "added"))):
+        numbers = sorted(number for kind in drawn for number in review["lesions"][kind])
+        names = [_say("lesion_name", language, id=number) for number in numbers]
+        names += [inside_sentence(title_of(findings, path, language), language) for path in review["structures"][key]]
+        said += [_say(key, language, names=_join(names, language))] if names else []
+    for name, word in review["classes"].items():
+        task = text(findings["tasks"][name]["title"], language)
+        key = {"corrected": "own_class", "rejected": "class_rejected"}.get(word["decision"], "class_accepted")
+        title = title_of(findings, f"{name}.{word['class']}", language)
+        said.append(
+            _say(key, language, task=task if key == "own_class" else inside_sentence(task, language), title=title)
+        )
+    if any("probabilities" in task["values"] for task in findings["tasks"].values()):
+        said.append(_say("not_again", language))
+    return [*said, review["comment"]] if review["comment"] else said
 
 
 def _trust(findings: Mapping[str, Any], language: str) -> list[str]:

@@ -16,7 +16,8 @@ def summary_csv(rows: Iterable[Mapping[str, Any]], out_dir: Path) -> bytes:
     """The table as UTF-8 CSV with a byte-order mark, so that a spreadsheet reads Chinese titles.
 
     Columns: `FIRST`, then `p_CLASS`, `TASK.LABEL_ml`, derived values as `TASK.NAME`, answers of further tasks as
-    `TASK`, each where a case has it, then `LAST`. Numbers are those of `findings.json`.
+    `TASK`, of reviewed cases `reader`, `review` (the version) and `reader_class`, each where a case has it, then
+    `LAST`. Numbers are those of `findings.json`.
 
     Args:
         rows: lines of the manifest.
@@ -49,6 +50,10 @@ def _cells(row: Mapping[str, Any], findings: Mapping[str, Any]) -> dict[str, Any
     cells["warnings"] = " ".join(dict.fromkeys(w["code"] for w in findings["warnings"]))
     cells["allowed"] = " ".join(findings["allowed"])
     cells["model"] = f"{findings['model']['name']} {findings['model']['version']}"
+    if "review" in findings:
+        word = findings["review"]["classes"].get("diagnosis", {})
+        cells |= {"reader": findings["review"]["reader"], "review": findings["review"]["version"]}
+        cells["reader_class"] = word.get("class") or word.get("decision")
     if findings["lesions"] is not None:
         totals = findings["lesions"]["totals"]
         cells |= {"lesion_count": totals["count"], "lesion_ml": totals["ml"]}

@@ -5,21 +5,36 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medmtl.errors import Code, Notice, OutputError
+from medmtl.geometry.upright import is_upright
 from medmtl.outputs.dicom_source import SourceStudy, dicom_obstacle, with_warning
 from medmtl.outputs.files import cannot_write, fsync_folder, json_bytes, write_atomic
 from medmtl.outputs.nifti_map import mask_files, probability_files
 from medmtl.outputs.numbers import amount, percent
 from medmtl.outputs.structures import Structure, structures_of
+from medmtl.outputs.upright_copy import FOLDER as UPRIGHT_FOLDER
+from medmtl.outputs.upright_copy import upright_copy, upright_files
 from medmtl.result import CaseResult
 
 if TYPE_CHECKING:
     from medmtl.outputs.picture import KeyPictures
 
-FORMATS = frozenset({"nii", "json", "html", "png", "seg", "sr", "rtstruct", "sc", "csv", "prob"})
+FORMATS = frozenset({"nii", "json", "html", "png", "seg", "sr", "rtstruct", "sc", "pdf", "csv", "prob"})
 """What can be asked for. `csv` is the run's `summary.csv`, written by `collect`; `sr` brings the SEG it refers to."""
+
+# `pdf` is not among them: without DICOM it is a plain file
+DICOM_FORMATS = frozenset({"seg", "sr", "rtstruct", "sc"})
+"""Those of `FORMATS` that are written for DICOM input alone."""
+DEFAULT_FORMATS = frozenset({"nii", "json", "csv", "html", "png", "seg", "sr"})
+"""What one study is written as where nothing is asked for."""
+
+_UPRIGHT_NOTICE = Notice(
+    code=Code.TILTED,
+    text="The slices are tilted, which some readers of NIfTI and SEG do not know; the folder upright holds the same "
+    "structures on upright voxels.",
+)
 
 _Made = tuple[str, bytes, Callable[[], None]]
 """File name, content, and what reads it back and refuses it where it differs."""
@@ -27,7 +42,12 @@ _Made = tuple[str, bytes, Callable[[], None]]
 _OF_STRUCTURES = frozenset({"seg", "sr", "rtstruct"})
 
 
-def write_case(result: CaseResult, out_dir: Path, formats: frozenset[str]) -> list[str]:
+def write_case(
+    result: CaseResult,
+    out_dir: Path,
+    formats: frozenset[str],
+    finish: Callable[[Path, dict[str, Any]], list[str]] | None = None,
+) -> list[str]:
     """Write `out_dir/CASE/` and give its files, relative to `out_dir`, sorted.
 
     The folder is filled under a hidden name and renamed when everything in it is on disk and was checked, so a killed
@@ -38,6 +58,8 @@ def write_case(result: CaseResult, out_dir: Path, formats: frozenset[str]) -> li
         result: the case.
         out_dir: folder of the run; made where it does not stand.
         formats: some of `FORMATS`.
+        finish: called with the filled folder and the findings before its final name appears; adds files, gives their
+            names, and refuses by raising.
 
     Raises:
         OutputError: `cannot-write`; `output-check-failed` where a DICOM object does not read back as the masks.
@@ -54,6 +76,8 @@ def write_case(result: CaseResult, out_dir: Path, formats: frozenset[str]) -> li
         for name, data in _files(result, formats):
             write_atomic(unfinished / name, data)
             names.append(f"{result.case}/{name}")
+        if finish is not None:
+            names += [f"{result.case}/{name}" for name in finish(unfinished, result.findings)]
         for folder in {unfinished, *(path for path in unfinished.rglob("*") if path.is_dir())}:
             fsync_folder(folder)
         _swap(unfinished, out_dir / result.case)
@@ -77,23 +101,51 @@ def _swap(new: Path, final: Path) -> None:
 
 def _files(result: CaseResult, formats: frozenset[str]) -> Iterator[tuple[str, bytes]]:
     pictures = None
-    if formats & {"html", "png"} or ("sc" in formats and result.volume.dicom is not None):
+    if formats & {"html", "png", "pdf"} or ("sc" in formats and result.volume.dicom is not None):
         from medmtl.outputs.picture import key_pictures  # slow to import
 
         pictures = key_pictures(result)
-    if formats & (_OF_STRUCTURES | {"sc"}) and result.volume.dicom is not None:
+    if formats & DICOM_FORMATS and result.volume.dicom is not None:
         objects, notice = _dicom(result, formats, pictures)
         yield from objects
         if notice is not None:
             result = with_warning(result, notice)
+    moved = None if is_upright(result.volume.grid) else upright_copy(result)
+    if moved is not None and formats & {"nii", "seg"}:
+        result = with_warning(result, _UPRIGHT_NOTICE)
     if "json" in formats:
         yield "findings.json", json_bytes(result.findings)
     if "nii" in formats:
         yield from mask_files(result)
+        yield from upright_files(moved) if moved is not None else ()
     if "prob" in formats:
         yield from probability_files(result)
     if pictures is not None:
         yield from _pages(result, formats, pictures)
+        if "pdf" in formats:
+            yield _report(result, pictures)
+
+
+def _report(result: CaseResult, pictures: "KeyPictures") -> tuple[str, bytes]:
+    """The PDF report: as a DICOM object where the study can carry one, else as it is."""
+    from medmtl.outputs.files import plain
+    from medmtl.outputs.report_pdf import report_pdf
+
+    pdf = report_pdf(plain(result.findings), pictures)
+    if result.volume.dicom is None or dicom_obstacle(result.volume) is not None:
+        return "report.pdf", pdf
+    from pydicom.errors import InvalidDicomError
+
+    from medmtl.outputs.dicom_check import part10_bytes
+    from medmtl.outputs.dicom_pdf import check_document, encapsulated_pdf
+    from medmtl.outputs.dicom_source import read_source
+
+    try:
+        data = part10_bytes(encapsulated_pdf(result, read_source(result), pdf))
+    except (AttributeError, InvalidDicomError, KeyError, OSError, TypeError, ValueError):
+        return "report.pdf", pdf  # findings.json says why there are no DICOM objects
+    check_document(data, pdf)
+    return "report.dcm", data
 
 
 def _dicom(
@@ -116,7 +168,7 @@ def _dicom(
 
     made: list[_Made] = []
     try:
-        if formats & (_OF_STRUCTURES | {"sc"}):
+        if formats & DICOM_FORMATS:
             source = read_source(result)
             made += _structure_objects(result, source, structures, formats)
             made += _captures(result, source, pictures if "sc" in formats else None)
@@ -137,6 +189,11 @@ def _structure_objects(
     from medmtl.outputs.dicom_sr import expected_numbers, report
 
     grid = result.volume.grid
+    if "seg" in formats and (moved := upright_copy(result)) is not None:
+        copies = structures_of(moved)
+        if copies:
+            data = part10_bytes(segmentation(moved, source, copies, upright=True))
+            yield f"{UPRIGHT_FOLDER}/seg.dcm", data, partial(check_segmentation, data, copies, moved.volume.grid)
     if formats & {"seg", "sr"}:
         seg = segmentation(result, source, structures)
         data = part10_bytes(seg)

@@ -1,22 +1,26 @@
 """`diagnose`: the main job for one case."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from medmtl.answers import Answers
 from medmtl.errors import Code, Notice, UsageError
+from medmtl.findings.calibration import Calibration, scaled_probabilities
 from medmtl.findings.components import keep_largest
-from medmtl.inference.predictor import Prediction, Progress, needed_tasks, predict
+from medmtl.findings.extent import mask_extent
+from medmtl.inference.influence import guiding_structures, logits_without
+from medmtl.inference.label_maps import LabelMap
+from medmtl.inference.predictor import Progress, needed_tasks, plan_sweep, run_windows
 from medmtl.pipeline.findings_json import build_findings
 from medmtl.pipeline.guards import check_guards, provenance_notices
 from medmtl.pipeline.model import Model
 from medmtl.preparation.plan import Orientation
 from medmtl.preparation.prepare import Prepared, prepare
 from medmtl.result import CaseResult
-from medmtl.shapes import FloatArray, ProbabilityArray, VoxelArray
+from medmtl.shapes import FloatArray, ProbabilityArray
 from medmtl.task import Kind, Task
 from medmtl.volume import Volume
 
@@ -62,10 +66,14 @@ def diagnose(
     needed = needed_tasks(asked, bundle.tasks)
     tasks = tuple(task for task in bundle.tasks if task.name in needed)
     prepared = prepare(channels, bundle.plan)
-    prediction = predict(prepared, bundle.plan, model.engine, tasks, progress)
-    answers, probabilities = _answers(prepared, prediction, tasks, channels[0], model)
+    answers, probabilities = _answers(prepared, tasks, channels[0], model, (request.keep_probabilities, progress))
     warnings = [*request.notices, *(notice for volume in channels for notice in volume.notices), *seen, *passed]
-    engine = {**model.engine.describe(), "mirroring": list(bundle.plan.mirror)}
+    engine = {
+        **model.engine.describe(),
+        "networks": model.engine.networks,
+        "mirroring": list(bundle.plan.mirror),
+        "overlap": bundle.plan.overlap,
+    }
     context: Mapping[str, Any] = {
         "engine": engine,
         "asked": tuple(task.name for task in tasks if task.name in asked),
@@ -84,13 +92,26 @@ def diagnose(
 
 
 def _answers(
-    prepared: Prepared, prediction: Prediction, tasks: tuple[Task, ...], volume: Volume, model: Model
+    prepared: Prepared,
+    tasks: tuple[Task, ...],
+    volume: Volume,
+    model: Model,
+    wishes: tuple[bool, Progress | None],
 ) -> tuple[Answers, dict[str, ProbabilityArray]]:
     plan = model.bundle.plan
-    probabilities = {
-        name: np.stack([prepared.back(channel) for channel in found]) for name, found in prediction.dense.items()
+    keep_probabilities, progress = wishes
+    sweep = plan_sweep(prepared.image, plan)
+    maps = {
+        task.name: LabelMap(task, prepared, sweep, foreground=_has_lesions(task), probabilities=keep_probabilities)
+        for task in tasks
+        if task.is_voxel
     }
-    masks = {task.name: _mask(task, probabilities[task.name]) for task in tasks if task.is_voxel}
+    sums = run_windows(prepared, plan, model.engine, tasks, sweep, maps, progress)
+    asked = [task.name for task in tasks]
+    case = model.engine.case(sums, prepared.grid.voxel_ml, asked) if sums else {}
+    for found in maps.values():
+        found.finish()
+    masks = {name: found.mask for name, found in maps.items()}
     for name in plan.keep_largest:
         if name in masks:
             masks[name] = keep_largest(masks[name])
@@ -99,49 +120,56 @@ def _answers(
         grid=prepared.source,
         image=volume.array,
         masks=masks,
-        foreground={task.name: _foreground(task, probabilities[task.name]) for task in tasks if task.is_voxel},
-        case={
-            task.name: _case(task, prediction.case[task.name], model.bundle.calibration.get(task.name, {}))
-            for task in tasks
-            if task.name in prediction.case
-        },
-        calibrated=frozenset(name for name, row in model.bundle.calibration.items() if row),
+        foreground={name: found.foreground for name, found in maps.items() if found.foreground is not None},
+        case={task.name: _case(task, case[task.name], model.bundle.calibration) for task in tasks if task.name in case},
+        influence=_influence(model, tasks, sums, prepared.grid.voxel_ml),
+        calibration=model.bundle.calibration,
         slice_axis=prepared.turn.order[2] if plan.orientation is Orientation.ACQUIRED else 2,
         planned_stack=plan.orientation is Orientation.ACQUIRED,
         minimum_lesion_ml=plan.minimum_lesion_ml,
     )
-    return _inside_hosts(answers), probabilities
+    kept = {name: found.probabilities for name, found in maps.items() if found.probabilities is not None}
+    return _inside_hosts(answers), kept
+
+
+def _influence(
+    model: Model, tasks: tuple[Task, ...], sums: Mapping[int, FloatArray], voxel_ml: float
+) -> dict[str, dict[str, float]]:
+    """Task of classes to {structure: what its class gains in probability from what was read inside the structure}."""
+    structures = guiding_structures(model.bundle.tasks, model.bundle.plan)
+    found = {}
+    for task in tasks:
+        if sums and task.kind in (Kind.CLASSIFICATION, Kind.ORDINAL):
+            logits = model.engine.case(sums, voxel_ml, [task.name])[task.name]
+            bare = logits_without(model.engine, sums, voxel_ml, task.name, structures)
+            whole = _case(task, logits, model.bundle.calibration)
+            best = int(whole.argmax())
+            parts = {name: _case(task, row, model.bundle.calibration) for name, row in bare.items()}
+            found[task.name] = {name: float(whole[best] - part[best]) for name, part in parts.items()}
+    return found
 
 
 def _inside_hosts(answers: Answers) -> Answers:
     """Lesion voxels only where a structure of their host's task lies: what is outside the organs is none of theirs."""
-    masks = dict(answers.masks)
     for task in answers.tasks:
         host_task = answers.task(task.host_task) if task.host_task else None
-        if host_task is None or task.kind is not Kind.SEGMENTATION:
-            continue
-        masks[task.name] = np.where(answers.any_mask(host_task), masks[task.name], 0).astype(np.uint8)
-    return replace(answers, masks=masks)
+        if host_task is not None and task.kind is Kind.SEGMENTATION:
+            whole = answers.masks[task.name]
+            held = mask_extent(whole > 0)
+            if held.voxels:
+                hosts = answers.cropped(held.box).any_mask(host_task)
+                np.multiply(whole[held.box], hosts, out=whole[held.box])
+    return answers
 
 
-def _mask(task: Task, probabilities: ProbabilityArray) -> VoxelArray:
-    if task.kind is Kind.REGIONS:
-        return probabilities >= 0.5
-    values = np.array([0, *(label.value for label in task.labels)], dtype=np.uint8)
-    return values[probabilities.argmax(axis=0)]
+def _has_lesions(task: Task) -> bool:
+    return any(label.category == "lesion" for label in task.labels)
 
 
-def _foreground(task: Task, probabilities: ProbabilityArray) -> VoxelArray:
-    if task.kind is Kind.REGIONS:
-        return np.asarray(probabilities.max(axis=0))
-    return np.asarray(1.0 - probabilities[0])
-
-
-def _case(task: Task, logits: FloatArray, calibration: Mapping[str, float]) -> FloatArray:
+def _case(task: Task, logits: FloatArray, calibration: Calibration) -> FloatArray:
     if task.kind is Kind.REGRESSION:
         return logits
-    scaled = logits / calibration.get("temperature", 1.0)
     if task.kind is Kind.MULTILABEL:
-        return np.asarray(1.0 / (1.0 + np.exp(-scaled)))
-    share = np.exp(scaled - scaled.max())
-    return np.asarray(share / share.sum())
+        return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+    known = calibration.classes.get(task.name)
+    return scaled_probabilities(logits, 1.0 if known is None else known.temperature)

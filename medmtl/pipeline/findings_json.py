@@ -7,7 +7,7 @@ import numpy as np
 
 from medmtl.answers import Answers
 from medmtl.bundle.bundle import Bundle
-from medmtl.findings.components import touches_edge
+from medmtl.errors import Notice
 from medmtl.findings.formula import evaluate
 from medmtl.pipeline.checks import run_checks, trust
 from medmtl.task import Kind, Label, Task
@@ -33,11 +33,7 @@ def build_findings(
         answers: what was found.
         context: `engine` (what ran), `asked` (names of tasks), `warnings` (Notice), `allowed` (codes).
     """
-    views = {name: view(answers) for name, view in collect_views().items()}
     asked, warnings, allowed = context["asked"], list(context["warnings"]), list(context["allowed"])
-    reported = {name: value if _belongs(name, asked) else None for name, value in views.items()}
-    reported["organs"] = [row for row in reported.get("organs") or () if row["task"] in asked]
-    checks = run_checks(answers, reported.get("lesions"))
     return {
         "schema": SCHEMA,
         "case": case,
@@ -45,12 +41,40 @@ def build_findings(
         "model": _model(bundle),
         "engine": context["engine"],
         "input": _input(channels),
-        "tasks": {task.name: _task(task, answers, bundle) for task in answers.tasks if task.name in asked},
+        **measure(answers, warnings, allowed, asked=asked, known=bundle.tasks),
+        "warnings": [{"code": str(notice.code), "text": notice.text} for notice in warnings],
+        "allowed": allowed,
+    }
+
+
+def measure(
+    answers: Answers,
+    warnings: list[Notice],
+    allowed: list[str],
+    *,
+    asked: tuple[str, ...] | None = None,
+    known: tuple[Task, ...] | None = None,
+) -> dict[str, Any]:
+    """What follows from masks and class probabilities alone: tasks, the views of them, checks and trust.
+
+    Args:
+        answers: what was found.
+        warnings: of reading and guards; they lower the trust.
+        allowed: codes of guards that were passed on request.
+        asked: names of tasks to report, None for all that were answered.
+        known: all tasks of the model, whose labels formulas may name; None where all were answered.
+    """
+    asked = asked if asked is not None else tuple(task.name for task in answers.tasks)
+    known = known if known is not None else answers.tasks
+    views = {name: view(answers) for name, view in collect_views().items()}
+    reported = {name: value if _belongs(name, asked) else None for name, value in views.items()}
+    reported["organs"] = [row for row in reported.get("organs") or () if row["task"] in asked]
+    checks = run_checks(answers, reported.get("lesions"))
+    return {
+        "tasks": {task.name: _task(task, answers, known) for task in answers.tasks if task.name in asked},
         **reported,
         "checks": checks,
         "trust": trust(checks, answers, warnings, allowed),
-        "warnings": [{"code": str(notice.code), "text": notice.text} for notice in warnings],
-        "allowed": allowed,
     }
 
 
@@ -77,7 +101,7 @@ def _input(channels: tuple[Volume, ...]) -> dict[str, Any]:
     return body
 
 
-def _task(task: Task, answers: Answers, bundle: Bundle) -> dict[str, Any]:
+def _task(task: Task, answers: Answers, known: tuple[Task, ...]) -> dict[str, Any]:
     body: dict[str, Any] = {
         "kind": str(task.kind),
         "title": _titles(task),
@@ -88,7 +112,7 @@ def _task(task: Task, answers: Answers, bundle: Bundle) -> dict[str, Any]:
         "values": _voxel_values(task, answers) if task.is_voxel else _case_values(task, answers),
     }
     body["derived"] = [
-        {"name": d.name, "title": _titles(d), "unit": d.unit, "value": _derived(task, d.formula, answers, bundle)}
+        {"name": d.name, "title": _titles(d), "unit": d.unit, "value": _derived(task, d.formula, answers, known)}
         for d in task.derived
     ]
     return body
@@ -101,14 +125,16 @@ def _titles(item: Any) -> dict[str, str]:
 def _voxel_values(task: Task, answers: Answers) -> dict[str, Any]:
     values = {}
     for label in task.labels:
-        mask = answers.mask(task, label.name)
-        voxels = int(np.count_nonzero(mask))
-        mean = round(float(answers.image[mask].mean(dtype=np.float64)), 3) if voxels else None
+        extent = answers.extents[f"{task.name}.{label.name}"]
+        voxels, part = extent.voxels, answers.cropped(extent.box) if extent.voxels else None
+        mean = None if part is None else float(part.image[part.mask(task, label.name)].mean(dtype=np.float64))
+        ml = voxels * answers.grid.voxel_ml
         values[label.name] = {
-            "ml": round(voxels * answers.grid.voxel_ml, 4),
+            "ml": round(ml, 4),
+            "ml_interval": answers.calibration.interval_ml(f"{task.name}.{label.name}", ml),
             "voxels": voxels,
-            "truncated": touches_edge(mask, answers.cut_axes),
-            "mean": mean,
+            "truncated": extent.reaches_edge(answers.grid.shape, answers.cut_axes),
+            "mean": None if mean is None else round(mean, 3),
         }
     return values
 
@@ -124,14 +150,14 @@ def _case_values(task: Task, answers: Answers) -> dict[str, Any]:
     return {
         "class": best.name,
         "probabilities": probabilities,
-        "calibrated": task.name in answers.calibrated,
-        "prediction_set": None,
+        "calibrated": task.name in answers.calibration.classes,
+        "prediction_set": answers.prediction_set(task),
     }
 
 
-def _derived(task: Task, formula: str, answers: Answers, bundle: Bundle) -> float | None:
+def _derived(task: Task, formula: str, answers: Answers, tasks: tuple[Task, ...]) -> float | None:
     # a structure of a task that was not asked has no volume, and what reads it no value
-    known: dict[str, float | None] = {f"{t.name}.{label.name}": None for t in bundle.tasks for label in t.labels}
+    known: dict[str, float | None] = {f"{t.name}.{label.name}": None for t in tasks for label in t.labels}
     known |= answers.ml
     known |= {label.name: answers.ml.get(f"{task.name}.{label.name}") for label in task.labels}
     value = evaluate(formula, known)

@@ -7,10 +7,12 @@ import numpy as np
 
 from medmtl.bundle.bundle import Bundle
 from medmtl.errors import Code, GuardError, Notice
+from medmtl.geometry.grid import Grid
+from medmtl.reading.hounsfield import hounsfield_fault
 from medmtl.shapes import FloatArray
 from medmtl.volume import Volume
 
-PASSABLE = (Code.MODALITY_MISMATCH, Code.FIELD_OF_VIEW)
+PASSABLE = (Code.MODALITY_MISMATCH, Code.FIELD_OF_VIEW, Code.NOT_HOUNSFIELD)
 # How far beyond the training's range is still in it: pixels may be much finer, since images are resampled.
 _FINER, _COARSER = 4.0, 1.5
 _SMALLER, _LARGER = 2.0, 1.5
@@ -43,17 +45,29 @@ def provenance_notices(channels: tuple[Volume, ...], bundle: Bundle) -> tuple[No
 
 def fits(volume: Volume, bundle: Bundle) -> bool:
     """Whether no guard of the model refuses the study; a study that does not state its modality fits none."""
-    return volume.modality is not None and not _faults(volume, bundle)
+    return volume.modality is not None and not _geometry_faults(volume.grid, volume.modality, bundle)
+
+
+def suits(grid: Grid, modality: str, bundle: Bundle) -> bool:
+    """Whether modality, spacing and extent of a series are those of the model's training."""
+    return not _geometry_faults(grid, modality, bundle)
 
 
 def _faults(volume: Volume, bundle: Bundle) -> list[tuple[Code, str]]:
+    faults = _geometry_faults(volume.grid, volume.modality, bundle)
+    if bundle.modality == "CT" and (fault := hounsfield_fault(volume.array)):
+        faults.append((Code.NOT_HOUNSFIELD, f"the values cannot be Hounsfield units: {fault}"))
+    return faults
+
+
+def _geometry_faults(grid: Grid, modality: str | None, bundle: Bundle) -> list[tuple[Code, str]]:
     faults = []
-    if volume.modality is not None and volume.modality != bundle.modality:
-        what = f"the study is {volume.modality}, the model {bundle.name} reads {bundle.modality}"
+    if modality is not None and modality != bundle.modality:
+        what = f"the study is {modality}, the model {bundle.name} reads {bundle.modality}"
         faults.append((Code.MODALITY_MISMATCH, what))
-    if text := _far_from(np.sort(volume.grid.spacing), bundle.reference["spacing_mm"], _FINER, _COARSER):
+    if text := _far_from(np.sort(grid.spacing), bundle.reference["spacing_mm"], _FINER, _COARSER):
         faults.append((Code.FIELD_OF_VIEW, f"its spacing of {text} mm is far from the model {bundle.name}'s training"))
-    extent = np.sort(np.asarray(volume.grid.shape) * np.asarray(volume.grid.spacing))
+    extent = np.sort(np.asarray(grid.shape) * np.asarray(grid.spacing))
     if text := _far_from(extent, bundle.reference["extent_mm"], _SMALLER, _LARGER):
         faults.append((Code.FIELD_OF_VIEW, f"its extent of {text} mm is far from the model {bundle.name}'s training"))
     return faults

@@ -41,6 +41,10 @@ class Normalisation:
     spread: float = 1.0
 
 
+SHARING = ("hard", "cross-task-attention", "soft", "shared-private", "moe", "task-graph")
+"""What tasks may share; all but the first two are experimental."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Geometry, intensities and network shape.
@@ -48,6 +52,8 @@ class Plan:
     Attributes:
         orientation: which way axes run.
         spacing: mm along each working axis; None keeps the scanned spacing of that axis.
+        edge_padding: whether an image smaller than a patch is continued by its edge values, and counts as one field of
+            view with them: for crops round one structure, whose frame would tell its size.
         cubic: whether images are resampled by cubic splines, else linearly.
         patch: voxels of a training crop and of a window at inference.
         normalisation: one per channel.
@@ -60,10 +66,15 @@ class Plan:
         overlap: least overlap of neighbouring windows, as a fraction of the window.
         keep_largest: voxel tasks of which only the largest connected piece is kept.
         minimum_lesion_ml: smaller lesions are not reported.
+        sharing: what tasks share: "hard" (one encoder), "cross-task-attention" between the decoders, or one of the
+            experimental "soft", "shared-private", "moe", "task-graph".
+        guides: voxel tasks whose coarse maps guide case-level heads; all where empty. A task that was added to a
+            trained network is not among them, so that what the others answer stays as it was.
     """
 
     orientation: Orientation
     spacing: tuple[float | None, float | None, float | None]
+    edge_padding: bool = False
     cubic: bool = False
     patch: Shape
     normalisation: tuple[Normalisation, ...]
@@ -77,6 +88,8 @@ class Plan:
     overlap: float = 0.5
     keep_largest: tuple[str, ...] = ()
     minimum_lesion_ml: float = 0.1
+    sharing: str = "hard"
+    guides: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         levels = len(self.widths)
@@ -86,6 +99,8 @@ class Plan:
             raise _bad(f"coarse_level {self.coarse_level} lies not between the first level and the last")
         if any(size % factor for size, factor in zip(self.patch, self.divisor, strict=True)):
             raise _bad(f"patch {self.patch} is not divisible by the strides' product {self.divisor}")
+        if self.sharing not in SHARING:
+            raise _bad(f"sharing is {self.sharing!r}, not one of {', '.join(SHARING)}")
         if not set(self.mirror) <= set(self.flips):
             raise _bad("an axis is mirrored at inference that was not flipped in training")
 
@@ -115,7 +130,7 @@ def plan_from_mapping(mapping: Mapping[str, Any]) -> Plan:
         )
         for key in ("kernels", "strides"):
             values[key] = tuple(tuple(int(n) for n in row) for row in values[key])
-        for key in ("spacing", "patch", "widths", "decoder_widths", "flips", "mirror", "keep_largest"):
+        for key in ("spacing", "patch", "widths", "decoder_widths", "flips", "mirror", "keep_largest", "guides"):
             if key in values:
                 values[key] = tuple(values[key])
         return Plan(**values)

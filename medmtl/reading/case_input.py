@@ -8,7 +8,10 @@ from medmtl.errors import MedmtlError
 
 
 class InputKind(StrEnum):
-    """What the files of a case are, told by their content."""
+    """What the files of a case are, told by their content.
+
+    NIFTI stands for every format of one volume in one file: NIfTI, NRRD, MetaImage.
+    """
 
     NIFTI = "nifti"
     DICOM = "dicom"
@@ -25,7 +28,7 @@ class CaseInput:
         source: the file or folder as the user named or would find it. May hold an identity: never logged.
         archive: whether `paths` is a zip to be unpacked first.
         study_uid: which study of the files is meant, None for all of them.
-        series_uid: which series of the study is meant, None to let the reader choose.
+        series_uid: which volume of the study is meant, as `medmtl inspect` names it, None to let the reader choose.
         error: why there is nothing to read, None where nothing is known against it.
     """
 

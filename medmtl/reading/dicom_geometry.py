@@ -54,11 +54,13 @@ class Stack:
         order: the planes in the order of axis k, which rises along the normal (row direction x column direction).
         affine: `(4, 4)` index (column, row, slice) to LPS mm.
         deviation_mm: largest distance of a slice corner from where its header puts it.
+        tilt_deg: angle between the step and the normal of the slices; 0 where all drift together stays within 0.05 mm.
     """
 
     order: tuple[int, ...]
     affine: FloatArray
     deviation_mm: float
+    tilt_deg: float = 0.0
 
 
 def check_planes(planes: Planes) -> None:
@@ -112,8 +114,7 @@ def stack(planes: Planes) -> Stack:
     """The affine of planes that are checked, one at each place.
 
     Raises:
-        StudyError: a single plane, a gap, uneven steps, steps that leave the normal, or a corner of a slice over
-            0.05 mm from its header position.
+        StudyError: a single plane, a gap, uneven steps, or a corner of a slice over 0.05 mm from its header position.
     """
     if len(planes.positions) < 2:
         raise StudyError(
@@ -132,8 +133,6 @@ def stack(planes: Planes) -> Stack:
     # the ends alone give a round affine of round headers; the fit is taken where it is truly closer
     better = int(deviations[1] < deviations[0] - 1e-6)
     affine, deviation_mm = affines[better], deviations[better]
-    if drift_mm > MAX_CORNER_OFFSET_MM:
-        raise _tilted(affine, drift_mm)
     if deviation_mm > MAX_CORNER_OFFSET_MM:
         raise StudyError(
             Code.UNEVEN_SLICES,
@@ -141,7 +140,10 @@ def stack(planes: Planes) -> Stack:
             f"(steps {np.diff(heights).min():.3f} to {np.diff(heights).max():.3f} mm)",
             "export the series with even steps",
         )
-    return Stack(order=tuple(int(index) for index in order), affine=affine, deviation_mm=deviation_mm)
+    tilt_deg = _tilt_deg(affine) if drift_mm > MAX_CORNER_OFFSET_MM else 0.0
+    return Stack(
+        order=tuple(int(index) for index in order), affine=affine, deviation_mm=deviation_mm, tilt_deg=tilt_deg
+    )
 
 
 def _candidates(positions: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
@@ -189,13 +191,8 @@ def _check_gaps(steps: FloatArray) -> None:
         )
 
 
-def _tilted(affine: FloatArray, drift_mm: float) -> StudyError:
+def _tilt_deg(affine: FloatArray) -> float:
     step = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     cosine = float(abs(step @ normal) / np.linalg.norm(normal))
-    angle = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
-    return StudyError(
-        Code.TILTED,
-        f"the slices step {angle:.1f} degrees off their normal (gantry tilt), {drift_mm:.2f} mm in all",
-        "resample the series to upright slices on the scanner or workstation",
-    )
+    return float(np.degrees(np.arccos(np.clip(cosine, 0, 1))))

@@ -1,60 +1,33 @@
 """Headers of DICOM files: what one file says about itself, without its pixels."""
 
-import math
+import codecs
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
 import pydicom
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.charset import python_encoding
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from medmtl.errors import Code, StudyError
-from medmtl.reading.dicom_pixel_length import pixel_fault
+from medmtl.errors import Code, Notice, StudyError
+from medmtl.reading.dicom_frames import Plane, planes_of
+from medmtl.reading.dicom_pixel_length import StoredPixels, locate_pixels
+from medmtl.reading.dicom_values import PARSE_FAULTS, digits, integer, plain_text, text
 from medmtl.reading.quiet_pydicom import quiet_pydicom
 
 MAX_INFLATED_BYTES = 2 << 30
 MAX_IMAGE_BYTES = 8 << 30
-
-PARSE_FAULTS = (
-    InvalidDicomError, BytesLengthException, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError,
-    IndexError, NotImplementedError, RecursionError, OverflowError, MemoryError, zlib.error, RuntimeError, LookupError,
-    UnicodeError,
-)  # fmt: skip
-"""What pydicom and its decoders raise on damaged files."""
 
 _NO_IMAGE = frozenset(
     {"SEG", "SR", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTRECORD", "PR", "KO", "REG", "DOC", "AU", "ECG", "FID"}
 )
 _SLICED = frozenset({"CT", "MR", "PT"})
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plane:
-    """One 2D image of a file: where it lies and how its stored values become measured ones.
-
-    Attributes:
-        frame: index of the frame in its file, from 0.
-        position: Image Position (Patient) (0020,0032), LPS mm; None where absent.
-        orientation: Image Orientation (Patient) (0020,0037), unit vectors along a row, then a column;
-            None where absent.
-        pixel_spacing: Pixel Spacing (0028,0030), mm from row to row, then from column to column; None where absent.
-        slope: Rescale Slope (0028,1053).
-        intercept: Rescale Intercept (0028,1052).
-    """
-
-    frame: int
-    position: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
-    pixel_spacing: tuple[float, ...] | None
-    slope: float = 1.0
-    intercept: float = 0.0
-
-
+_KEPT_HEADERS = 4096
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber")
 
 
@@ -78,8 +51,12 @@ class Instance:
         rescaled: whether the file says how stored values become measured ones.
         rescale_unit: Rescale Type (0028,1054), "HU" for CT; empty where absent.
         padding: smallest and largest stored value that mean "no data" (0028,0120), (0028,0121).
+        signed: whether stored values are, Pixel Representation (0028,0103).
+        bits_stored: (0028,0101).
         planes: its images, one per frame.
+        pixels: where uncompressed pixels lie in the file; None where they must be decoded.
         fault: why no plane of it may be stacked, None where nothing is wrong.
+        notices: what of the header had to be guessed.
     """
 
     path: Path
@@ -101,8 +78,12 @@ class Instance:
     rescaled: bool
     rescale_unit: str
     padding: tuple[int, int] | None
+    signed: bool
+    bits_stored: int
     planes: tuple[Plane, ...]
+    pixels: StoredPixels | None
     fault: StudyError | None
+    notices: tuple[Notice, ...] = field(default=())
 
 
 def is_directory_file(head: bytes) -> bool:
@@ -129,8 +110,8 @@ def identity_of(stream: IO[bytes]) -> Identity:
         with quiet_pydicom():
             _check_deflated(stream, head)
             dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_IDENTITY))
-            study, series, instance, _ = (_text(dataset, keyword) for keyword in _IDENTITY)
-            number = _integer(dataset, "SeriesNumber")
+            study, series, instance, _ = (text(dataset, keyword) for keyword in _IDENTITY)
+            number = integer(dataset, "SeriesNumber")
     except (*PARSE_FAULTS, StudyError):
         return Identity(instance_key=sha256(head).hexdigest())
     return Identity(
@@ -141,6 +122,25 @@ def identity_of(stream: IO[bytes]) -> Identity:
     )
 
 
+def file_identity(path: Path) -> Identity:
+    """`identity_of` a file. The header is parsed once for this and for `read_instance`."""
+    try:
+        found = read_instance(path)
+    except StudyError:
+        with path.open("rb") as stream:
+            return identity_of(stream)
+    key = found.instance_uid
+    if not key:
+        with path.open("rb") as stream:
+            key = sha256(stream.read(4096)).hexdigest()
+    return Identity(
+        study_uid=found.study_uid,
+        series_uid=found.series_uid,
+        instance_key=key,
+        series_number=found.series_number,
+    )
+
+
 def read_instance(path: Path) -> Instance:
     """The header of a DICOM file, pixels left where they are but counted.
 
@@ -148,10 +148,18 @@ def read_instance(path: Path) -> Instance:
         StudyError: the header cannot be read, so that nobody knows which series the file belongs to.
     """
     try:
-        size = path.stat().st_size
+        state = path.stat()
+    except OSError as fault:
+        raise _closed() from fault
+    return _parsed(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=_KEPT_HEADERS)
+def _parsed(path: Path, size: int, _mtime_ns: int, _inode: int) -> Instance:
+    try:
         stream = path.open("rb")
     except OSError as fault:
-        raise StudyError(Code.UNREADABLE, "a file cannot be opened", "check its permissions and the disk") from fault
+        raise _closed() from fault
     with stream, quiet_pydicom():
         head = stream.read(4096)
         stream.seek(0)
@@ -164,11 +172,29 @@ def read_instance(path: Path) -> Instance:
             dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
             if "Modality" not in dataset or not ("SeriesInstanceUID" in dataset or "Rows" in dataset):
                 raise EOFError
-            return _instance(dataset, path, stream, size)
+            found = _instance(dataset, path, stream, size)
         except PARSE_FAULTS as fault:
             raise StudyError(
                 Code.TRUNCATED, "the header of a file is cut short or damaged", "copy the series again"
             ) from fault
+    return found if head[128:132] == b"DICM" else replace(found, notices=(*found.notices, _NO_PREAMBLE))
+
+
+def forget_headers() -> None:
+    """Drop the headers kept between `file_identity` and `read_instance`."""
+    _parsed.cache_clear()
+
+
+_NO_PREAMBLE = Notice(
+    code=Code.HEADER_REPAIRED, text="files without preamble: their encoding was told from their first bytes"
+)
+_UNKNOWN_CHARACTERS = Notice(
+    code=Code.HEADER_REPAIRED, text="an unknown character set: letters of names and descriptions may be wrong"
+)
+
+
+def _closed() -> StudyError:
+    return StudyError(Code.UNREADABLE, "a file cannot be opened", "check its permissions and the disk")
 
 
 def _check_deflated(stream: IO[bytes], head: bytes) -> None:
@@ -193,140 +219,89 @@ def _check_deflated(stream: IO[bytes], head: bytes) -> None:
 
 
 def _instance(dataset: Any, path: Path, stream: IO[bytes], size: int) -> Instance:
-    fault = _image_fault(dataset) or pixel_fault(dataset, stream, size, MAX_IMAGE_BYTES)
+    fault, pixels = _image_fault(dataset), None
     planes: tuple[Plane, ...] = ()
     if fault is None:
         try:
-            planes = _planes(dataset)
+            pixels = locate_pixels(dataset, stream, size, MAX_IMAGE_BYTES)
+            planes = planes_of(dataset)
         except StudyError as raised:
             fault = raised
-    image_type = dataset.get("ImageType") or ()
     return Instance(
         path=path,
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        instance_uid=_text(dataset, "SOPInstanceUID"),
-        sop_class_uid=_text(dataset, "SOPClassUID"),
-        frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
-        patient=sha256(_text(dataset, "PatientID").encode()).hexdigest(),
-        modality=_text(dataset, "Modality"),
-        image_type=(image_type,) if isinstance(image_type, str) else tuple(str(part) for part in image_type),
-        description=_text(dataset, "SeriesDescription"),
-        series_number=_integer(dataset, "SeriesNumber"),
-        instance_number=_integer(dataset, "InstanceNumber"),
-        images_in_acquisition=_integer(dataset, "ImagesInAcquisition"),
-        rows=_integer(dataset, "Rows") or 0,
-        columns=_integer(dataset, "Columns") or 0,
-        photometric=_text(dataset, "PhotometricInterpretation"),
+        study_uid=plain_text(dataset, 0x0020000D),
+        series_uid=plain_text(dataset, 0x0020000E),
+        instance_uid=plain_text(dataset, 0x00080018),
+        sop_class_uid=plain_text(dataset, 0x00080016),
+        frame_of_reference_uid=plain_text(dataset, 0x00200052),
+        patient=sha256(plain_text(dataset, 0x00100020).encode()).hexdigest(),
+        modality=plain_text(dataset, 0x00080060),
+        image_type=_values(dataset, 0x00080008),
+        description=text(dataset, "SeriesDescription"),
+        series_number=digits(dataset, 0x00200011),
+        instance_number=digits(dataset, 0x00200013),
+        images_in_acquisition=digits(dataset, 0x00201002),
+        rows=integer(dataset, "Rows") or 0,
+        columns=integer(dataset, "Columns") or 0,
+        photometric=plain_text(dataset, 0x00280004),
         rescaled="RescaleSlope" in dataset or "PerFrameFunctionalGroupsSequence" in dataset,
         rescale_unit=_rescale_unit(dataset),
         padding=_padding(dataset),
+        signed=integer(dataset, "PixelRepresentation") == 1,
+        bits_stored=integer(dataset, "BitsStored") or 0,
         planes=planes,
+        pixels=pixels,
         fault=fault,
+        notices=() if _known_characters(dataset) else (_UNKNOWN_CHARACTERS,),
     )
 
 
+def _values(dataset: Any, tag: int) -> tuple[str, ...]:
+    value = plain_text(dataset, tag)
+    return tuple(part.strip() for part in value.split("\\")) if value else ()
+
+
+def _known_characters(dataset: Any) -> bool:
+    """Whether Specific Character Set (0008,0005) names sets that pydicom or Python know."""
+    for name in _values(dataset, 0x00080005):
+        if name and name not in python_encoding:
+            try:
+                codecs.lookup(name.replace("ISO_IR ", "iso-ir-"))
+            except LookupError:
+                return False
+    return True
+
+
 def _image_fault(dataset: Any) -> StudyError | None:
-    modality = _text(dataset, "Modality")
+    modality, sop_class = plain_text(dataset, 0x00080060), plain_text(dataset, 0x00080016)
     if modality in _SLICED and "Rows" not in dataset:
         return StudyError(Code.TRUNCATED, "a header ends before its pixels are described", "copy the series again")
     if modality in _NO_IMAGE or "Rows" not in dataset:
         return StudyError(Code.NOT_AN_IMAGE, "the object is no image", "give the CT or MR images")
-    if dataset.get("SamplesPerPixel", 1) != 1 or "MONOCHROME" not in _text(dataset, "PhotometricInterpretation"):
+    if integer(dataset, "SamplesPerPixel") not in (None, 1) or "MONOCHROME" not in plain_text(dataset, 0x00280004):
         return StudyError(Code.COLOUR_IMAGE, "the pixels are colours", "give the grey values of the scanner")
-    if modality not in _SLICED or _text(dataset, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
+    if modality not in _SLICED or sop_class.startswith(_SECONDARY_CAPTURE):
         return StudyError(
             Code.NOT_THREE_DIMENSIONAL,
             "the modality or the SOP class is not that of slices",
             "give the CT or MR images",
         )
-    if "MOSAIC" in (dataset.get("ImageType") or ()):
+    if "MOSAIC" in _values(dataset, 0x00080008):
         return StudyError(Code.MOSAIC, "the image is a mosaic of slices", "convert it to single slices (enhanced MR)")
     return None
-
-
-def _planes(dataset: Any) -> tuple[Plane, ...]:
-    frames = dataset.get("PerFrameFunctionalGroupsSequence")
-    count = int(dataset.get("NumberOfFrames") or 1)
-    if frames is None and count == 1:
-        return (_plane(0, dataset, dataset, dataset, dataset),)
-    if not frames or len(frames) != count:
-        raise StudyError(
-            Code.MISSING_GEOMETRY, "the frames of a multi-frame image have no positions", "export single slices"
-        )
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
-    # functional group macros of PS3.3 C.7.6.16.2: of the frame, else shared
-    return tuple(
-        _plane(
-            index,
-            _group(frame, shared, "PlanePositionSequence"),
-            _group(frame, shared, "PlaneOrientationSequence"),
-            _group(frame, shared, "PixelMeasuresSequence"),
-            _group(frame, shared, "PixelValueTransformationSequence"),
-        )
-        for index, frame in enumerate(frames)
-    )
-
-
-def _group(frame: Any, shared: Any, keyword: str) -> Any:
-    sequence = frame.get(keyword) or shared.get(keyword)
-    return sequence[0] if sequence else pydicom.Dataset()
-
-
-def _plane(frame: int, position: Any, orientation: Any, measures: Any, rescale: Any) -> Plane:
-    slope, intercept = _rescale(rescale)
-    return Plane(
-        frame=frame,
-        position=_floats(position, "ImagePositionPatient", 3),
-        orientation=_floats(orientation, "ImageOrientationPatient", 6),
-        pixel_spacing=_floats(measures, "PixelSpacing", 2),
-        slope=slope,
-        intercept=intercept,
-    )
-
-
-def _rescale(dataset: Any) -> tuple[float, float]:
-    if dataset.get("ModalityLUTSequence"):
-        raise StudyError(
-            Code.BAD_RESCALE, "the values pass through a lookup table (0028,3000)", "export rescaled values"
-        )
-    found = []
-    for keyword, absent in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
-        try:
-            value = dataset.get(keyword)
-            number = absent if value is None or value == "" else float(value)
-        except (ValueError, TypeError, OverflowError) as fault:
-            raise StudyError(Code.BAD_RESCALE, f"{keyword} is no number", "export the series again") from fault
-        if not math.isfinite(number) or (keyword == "RescaleSlope" and number == 0.0):
-            raise StudyError(Code.BAD_RESCALE, f"{keyword} is {number:g}", "export the series again")
-        found.append(number)
-    return found[0], found[1]
 
 
 def _rescale_unit(dataset: Any) -> str:
     shared: Sequence[Any] = dataset.get("SharedFunctionalGroupsSequence") or ()
     groups = shared[0].get("PixelValueTransformationSequence") if shared else None
-    return _text(groups[0] if groups else dataset, "RescaleType")
-
-
-def _floats(dataset: Any, keyword: str, length: int) -> tuple[float, ...] | None:
-    try:
-        value = dataset.get(keyword)
-        if value is None or value == "" or value == []:
-            return None
-        numbers = tuple(float(part) for part in value)
-    except (ValueError, TypeError, OverflowError) as fault:
-        raise StudyError(Code.BAD_GEOMETRY, f"{keyword} holds no numbers", "export the series again") from fault
-    if len(numbers) != length or not all(map(math.isfinite, numbers)):
-        raise StudyError(Code.BAD_GEOMETRY, f"{keyword} is not {length} finite numbers", "export the series again")
-    return numbers
+    return plain_text(groups[0] if groups else dataset, 0x00281054)
 
 
 def _padding(dataset: Any) -> tuple[int, int] | None:
-    low = _integer(dataset, "PixelPaddingValue")
+    low = integer(dataset, "PixelPaddingValue")
     if low is None:
         return None
-    high = _integer(dataset, "PixelPaddingRangeLimit")
+    high = integer(dataset, "PixelPaddingRangeLimit")
     ends = [_as_stored(dataset, value) for value in (low, low if high is None else high)]
     return min(ends), max(ends)
 
@@ -337,20 +312,3 @@ def _as_stored(dataset: Any, value: int) -> int:
     if dataset.get("PixelRepresentation") == 1:
         return value - span if value >= span // 2 else value
     return value + span if value < 0 else value
-
-
-def _text(dataset: Any, keyword: str) -> str:
-    try:
-        return str(dataset.get(keyword) or "").strip()
-    except PARSE_FAULTS:
-        return ""
-
-
-def _integer(dataset: Any, keyword: str) -> int | None:
-    try:
-        value = dataset.get(keyword)
-        if isinstance(value, bytes):
-            return int.from_bytes(value[:2], "little")
-        return None if value is None or value == "" else int(value)
-    except PARSE_FAULTS:
-        return None

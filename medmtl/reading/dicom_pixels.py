@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +14,16 @@ from pydicom.uid import RLELossless
 
 from medmtl.errors import Code, Notice, StudyError
 from medmtl.reading.codestream import check_codestreams
-from medmtl.reading.dicom_header import PARSE_FAULTS, Instance, Plane
+from medmtl.reading.dicom_frames import Plane
+from medmtl.reading.dicom_header import Instance
+from medmtl.reading.dicom_values import PARSE_FAULTS
 from medmtl.reading.quiet_pydicom import quiet_pydicom
 from medmtl.shapes import VoxelArray
 
 AIR_HU = -1024
 _HIGHEST_HU = 3071
+_FILES_AHEAD = 4
+_INT16 = (-32768, 32767)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,17 +55,17 @@ def read_pixels(slices: Sequence[tuple[Instance, Plane]]) -> Pixels:
     digests: list[str] = []
     for k, stored in enumerate(stored_values(slices, digests)):
         instance, plane = slices[k]
-        values = stored.astype(np.float64) * plane.slope + plane.intercept
         masked = _padded(instance, plane, stored)
+        values = _measured(stored, plane)
         if masked is not None:
             if padding.shape != shape:
                 padding = np.zeros(shape, dtype=np.uint8, order="F")
             padding[:, :, k] = masked.T
-            values[masked] = 0.0
-        if array.dtype == np.int16 and (values.min() < -32768 or values.max() > 32767):
+            values[masked] = 0
+        if array.dtype == np.int16 and values.dtype != np.int16 and not _within(values, _INT16):
             array = array.astype(np.float32)
         array[:, :, k] = values.T
-    if not np.isfinite(array).all():
+    if array.dtype != np.int16 and not np.isfinite(array).all():
         raise StudyError(Code.NOT_FINITE, "rescaled values leave the range of numbers", "export the series again")
     notices = _fill(array, padding, first) if padding.shape == shape else ()
     return Pixels(
@@ -69,8 +75,28 @@ def read_pixels(slices: Sequence[tuple[Instance, Plane]]) -> Pixels:
     )
 
 
+def _measured(stored: VoxelArray, plane: Plane) -> VoxelArray:
+    """Rescaled values: int16 where every one fits into it, else float64."""
+    if plane.slope.is_integer() and plane.intercept.is_integer():
+        ends = sorted(int(end) * plane.slope + plane.intercept for end in (stored.min(), stored.max()))
+        if _INT16[0] <= ends[0] and ends[1] <= _INT16[1]:
+            wide = abs(plane.slope) > 1 or abs(plane.intercept) > 1 << 30
+            values: VoxelArray = stored.astype(np.int64 if wide else np.int32)
+            if plane.slope != 1:
+                values = values * int(plane.slope)
+            values = values + int(plane.intercept)
+            return values.astype(np.int16)
+    return stored.astype(np.float64) * plane.slope + plane.intercept
+
+
+def _within(values: VoxelArray, ends: tuple[int, int]) -> bool:
+    return bool(values.min() >= ends[0] and values.max() <= ends[1])
+
+
 def stored_values(slices: Sequence[tuple[Instance, Plane]], digests: list[str] | None = None) -> Iterator[VoxelArray]:
     """`(row, column)` stored values of each slice, bits above Bits Stored (0028,0101) masked.
+
+    Files are read and hashed by two threads, a few ahead of the one that decodes.
 
     Args:
         slices: what to read; a multi-frame file is decoded once for as long as its frames follow each other.
@@ -79,23 +105,46 @@ def stored_values(slices: Sequence[tuple[Instance, Plane]], digests: list[str] |
     Raises:
         StudyError: as for `read_pixels`.
     """
-    opened: Instance | None = None
-    frames: VoxelArray = np.zeros((0, 0, 0), dtype=np.int16)
+    runs: list[tuple[Instance, list[Plane]]] = []
     for instance, plane in slices:
-        if opened is None or instance.path != opened.path:
-            data = _bytes_of(instance)
+        if not runs or instance.path != runs[-1][0].path:
+            runs.append((instance, []))
+        runs[-1][1].append(plane)
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="medmtl-read") as pool:
+        waiting: deque[Future[tuple[bytes, str]]] = deque()
+        following = iter(runs)
+        for instance, planes in runs:
+            while len(waiting) < _FILES_AHEAD and (ahead := next(following, None)) is not None:
+                waiting.append(pool.submit(_bytes_of, ahead[0], digests is not None))
+            data, digest = waiting.popleft().result()
             if digests is not None:
-                digests.append(hashlib.sha256(data).hexdigest())
-            frames = _decoded(data, instance)
-            opened = instance
-        yield frames[plane.frame]
+                digests.append(digest)
+            frames = _frames(data, instance)
+            for plane in planes:
+                yield frames[plane.frame]
 
 
-def _bytes_of(instance: Instance) -> bytes:
+def _bytes_of(instance: Instance, hashed: bool) -> tuple[bytes, str]:
     try:
-        return instance.path.read_bytes()
+        data = instance.path.read_bytes()
     except OSError as fault:
         raise StudyError(Code.UNREADABLE, "a file cannot be read", "check its permissions and the disk") from fault
+    return data, hashlib.sha256(data).hexdigest() if hashed else ""
+
+
+def _frames(data: bytes, instance: Instance) -> VoxelArray:
+    """`(frame, row, column)` stored values of a file."""
+    pixels = instance.pixels
+    if pixels is None:
+        return _decoded(data, instance)
+    if len(data) != pixels.size:
+        raise StudyError(Code.UNREADABLE, "a file changed while the series was read", "read the series again")
+    shape = (len(instance.planes), instance.rows, instance.columns)
+    count = shape[0] * shape[1] * shape[2]
+    values = np.frombuffer(data, dtype=pixels.dtype, count=count, offset=pixels.offset).reshape(shape)
+    if not pixels.dtype.isnative:
+        values = values.astype(pixels.dtype.newbyteorder("="))
+    return _masked(values, instance.bits_stored, signed=instance.signed)
 
 
 def _decoded(data: bytes, instance: Instance) -> VoxelArray:
@@ -128,7 +177,8 @@ def _decoded(data: bytes, instance: Instance) -> VoxelArray:
 
 def _masked(pixels: VoxelArray, bits: int, *, signed: bool) -> VoxelArray:
     """Without what old writers leave above Bits Stored, overlays mostly."""
-    if bits >= pixels.dtype.itemsize * 8:
+    ends = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    if bits >= pixels.dtype.itemsize * 8 or _within(pixels, ends):
         return pixels
     masked = pixels.astype(np.int64) & ((1 << bits) - 1)
     if signed:

@@ -10,19 +10,20 @@ import numpy as np
 
 from medmtl.errors import Code, Notice, StudyError
 from medmtl.geometry.grid import Grid
-from medmtl.reading.dicom_geometry import Planes, check_planes, places, stack
-from medmtl.reading.dicom_header import Instance, Plane
+from medmtl.reading.dicom_geometry import Planes, Stack, check_planes, places, stack
+from medmtl.reading.dicom_header import Instance
 from medmtl.reading.dicom_pixels import stored_values
-
-Placed = tuple[Instance, Plane]
+from medmtl.reading.dicom_split import Part, Placed, are_stacks, by_orientation, by_traits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Series:
-    """One series of a study, readable or refused. Holds UIDs: never logged.
+    """One volume of a study, readable or refused: a series, or a part of one. Holds UIDs: never logged.
 
     Attributes:
         instances: every file of it, also those that were dropped.
+        part: which volume of its series it is, from 1; None where the series is one volume.
+        label: what sets a part apart from the others of its series, in words.
         slices: instance and plane of each slice, in the order of axis k; empty where refused.
         grid: where the voxels lie, LPS mm; None where refused.
         error: why it is refused, None where it can be read.
@@ -31,6 +32,8 @@ class Series:
     """
 
     instances: tuple[Instance, ...]
+    part: int | None = None
+    label: str = ""
     slices: tuple[Placed, ...] = ()
     grid: Grid | None = None
     error: StudyError | None = None
@@ -43,11 +46,17 @@ class Series:
         return self.slices[0][0] if self.slices else self.instances[0]
 
     @property
+    def selector(self) -> str:
+        """What `--series` takes to name this volume: the Series Instance UID (0020,000E), a colon and its part."""
+        name = self.first.series_uid or f"number={self.first.series_number}"  # anonymisers empty the UID
+        return name if self.part is None else f"{name}:{self.part}"
+
+    @property
     def state(self) -> str:
         """ok, repaired or refused."""
         if self.error is not None:
             return "refused"
-        repairs = (Code.DUPLICATE_DROPPED, Code.LOCALIZER)
+        repairs = (Code.DUPLICATE_DROPPED, Code.LOCALIZER, Code.SERIES_SPLIT, Code.HEADER_REPAIRED)
         return "repaired" if any(notice.code in repairs for notice in self.notices) else "ok"
 
     @property
@@ -60,13 +69,24 @@ class Series:
         """Images in the series."""
         return len(self.slices) or sum(max(1, len(instance.planes)) for instance in self.instances)
 
+    @property
+    def axial(self) -> bool:
+        """Whether the slices lie within 30 degrees of axial."""
+        if self.grid is None:
+            return False
+        normal = np.cross(self.grid.affine[:3, 0], self.grid.affine[:3, 1])
+        return bool(abs(normal[2]) > np.cos(np.radians(30.0)) * np.linalg.norm(normal))
+
     def refused(self, error: StudyError) -> "Series":
         """The same series, refused for `error`."""
         return replace(self, slices=(), grid=None, error=error)
 
 
 def judge(instances: Sequence[Instance]) -> list[Series]:
-    """The series made of instances that share a Series Instance UID; localizers become a series of their own."""
+    """The volumes of instances that share a Series Instance UID, refused ones among them.
+
+    Localizers become a series of their own; orientations, echoes, phases and time points a part each.
+    """
     localizers = [instance for instance in instances if "LOCALIZER" in instance.image_type]
     others = [instance for instance in instances if "LOCALIZER" not in instance.image_type]
     found = []
@@ -79,33 +99,92 @@ def judge(instances: Sequence[Instance]) -> list[Series]:
             notices = (Notice(code=Code.LOCALIZER, text=f"{len(localizers)} localizer image(s) were left out"),)
         series = Series(instances=tuple(others), notices=notices)
         try:
-            found.insert(0, _stacked(series))
+            found[:0] = _volumes(series)
         except StudyError as error:
             found.insert(0, series.refused(error))
     return found
 
 
-def _stacked(series: Series) -> Series:
+def _volumes(series: Series) -> list[Series]:
     for instance in series.instances:
         if instance.fault is not None:
             raise _numbered(instance.fault, series, instance)
     _check_alike(series.instances)
     instances, notices = _without_copies(series)
+    notices = (*notices, *dict.fromkeys(notice for instance in instances for notice in instance.notices))
     placed = [(instance, plane) for instance in instances for plane in instance.planes]
+    _check_complete(placed, series)
+    notices = (*series.notices, *notices, *_value_notices(instances), *_count_notices(instances))
+    turned = by_orientation(placed)
+    if len(turned) > 1 and not are_stacks(placed, turned):
+        check_planes(_planes(placed))  # says what is wrong with a single one, else that they differ
+    parts: list[tuple[Part, StudyError | None]] = [pair for part in turned for pair in _separate(placed, part, series)]
+    if len(parts) > 1:
+        text = f"the series holds {len(parts)} volumes and was split"
+        notices = (*notices, Notice(code=Code.SERIES_SPLIT, text=text))
+    volumes = []
+    for number, (part, error) in enumerate(parts, start=1):
+        chosen = [placed[index] for index in part.planes]
+        one = replace(
+            series,
+            instances=tuple(dict.fromkeys(instance for instance, _ in chosen)) if len(parts) > 1 else series.instances,
+            part=number if len(parts) > 1 else None,
+            label=part.label,
+            notices=notices,
+        )
+        volumes.append(one.refused(error) if error is not None else _stacked(one, chosen))
+    return volumes
+
+
+def _separate(placed: Sequence[Placed], part: Part, series: Series) -> list[tuple[Part, StudyError | None]]:
+    """The volumes of one orientation, each with the reason why it is none."""
+    try:
+        _check_matrix([placed[index] for index in part.planes], series)
+        planes = _planes([placed[index] for index in part.planes])
+        check_planes(planes)
+    except StudyError as error:
+        return [(part, error)]
+    groups = [[part.planes[index] for index in group] for group in places(planes)]
+    crowded = [group for group in groups if len(group) > 1]
+    if not crowded or all(_same_image(placed[group[0]], placed[other]) for group in crowded for other in group[1:]):
+        return [(part, None)]
+    pieces = by_traits(placed, part, groups)
+    if len(pieces) > 1:
+        return [(piece, None) for piece in pieces]
+    if len(crowded) * 2 > len(groups):
+        what = f"{len(part.planes)} images lie at {len(groups)} positions and nothing says which belong together"
+        return [(part, StudyError(Code.FOUR_DIMENSIONAL, what, "give one phase, echo or time point alone"))]
+    what = "two different images lie at one position"
+    return [(part, StudyError(Code.DOUBLED_SLICE, what, "remove the one that does not belong"))]
+
+
+def _stacked(series: Series, placed: Sequence[Placed]) -> Series:
     planes = _planes(placed)
-    check_planes(planes)
-    kept, more = _one_at_each_place(placed, places(planes))
-    placed = [placed[index] for index in kept]
-    found = stack(_planes(placed))
-    slices = tuple(placed[index] for index in found.order)
+    kept = [group[0] for group in places(planes)]
+    dropped = len(placed) - len(kept)
+    try:
+        found = stack(_planes([placed[index] for index in kept]))
+    except StudyError as error:
+        return series.refused(error)
+    slices = tuple(placed[kept[index]] for index in found.order)
     shape = (planes.columns, planes.rows, len(slices))
     return replace(
         series,
         slices=slices,
         grid=Grid(shape=shape, affine=found.affine),
-        notices=(*series.notices, *notices, *more, *_value_notices(slices), *_count_notices(slices)),
+        notices=(*series.notices, *((_dropped(dropped),) if dropped else ()), *_tilt_notice(found)),
         deviation_mm=found.deviation_mm,
     )
+
+
+def _tilt_notice(found: Stack) -> tuple[Notice, ...]:
+    if found.tilt_deg == 0.0:
+        return ()
+    text = (
+        f"the slices step {found.tilt_deg:.1f} degrees off their normal (gantry tilt): answers are found on upright "
+        "voxels and brought back to the slices"
+    )
+    return (Notice(code=Code.TILTED, text=text),)
 
 
 def _numbered(fault: StudyError, series: Series, instance: Instance) -> StudyError:
@@ -123,11 +202,28 @@ def _check_alike(instances: Sequence[Instance]) -> None:
         (Code.MIXED_SERIES, "modality or kind of object", {(i.modality, i.sop_class_uid) for i in instances}),
         (Code.MIXED_SERIES, "polarity of the pixels", {i.photometric for i in instances}),
         (Code.MIXED_FRAME_OF_REFERENCE, "frame of reference", {i.frame_of_reference_uid for i in instances}),
-        (Code.MIXED_MATRIX, "rows or columns", {(i.rows, i.columns) for i in instances}),
     )
     for code, what, values in checks:
         if len(values) > 1:
             raise StudyError(code, f"the images of one series differ in {what}", "give each part alone")
+
+
+def _check_matrix(placed: Sequence[Placed], series: Series) -> None:
+    counts = Counter((instance.rows, instance.columns) for instance, _ in placed)
+    if len(counts) > 1:
+        rare = counts.most_common()[-1][0]
+        odd = next(instance for instance, _ in placed if (instance.rows, instance.columns) == rare)
+        what = f"{rare[0]} x {rare[1]} pixels, unlike other images of the series"
+        raise _numbered(StudyError(Code.MIXED_MATRIX, what, "give each part alone"), series, odd)
+
+
+def _check_complete(placed: Sequence[Placed], series: Series) -> None:
+    for keyword in ("position", "orientation", "pixel_spacing"):
+        lacking = [instance for instance, plane in placed if getattr(plane, keyword) is None]
+        if lacking:
+            what = f"{len(lacking)} of {len(placed)} images have no {keyword.replace('_', ' ')}"
+            fault = StudyError(Code.MISSING_GEOMETRY, what, "export the series with its geometry")
+            raise fault if len(lacking) == len(placed) else _numbered(fault, series, lacking[0])
 
 
 def _without_copies(series: Series) -> tuple[list[Instance], tuple[Notice, ...]]:
@@ -152,15 +248,6 @@ def _dropped(count: int) -> Notice:
 
 
 def _planes(placed: Sequence[Placed]) -> Planes:
-    for keyword in ("position", "orientation", "pixel_spacing"):
-        lacking = sum(getattr(plane, keyword) is None for _, plane in placed)
-        if lacking:
-            what = keyword.replace("_", " ")
-            raise StudyError(
-                Code.MISSING_GEOMETRY,
-                f"{lacking} of {len(placed)} images have no {what}",
-                "export the series with its geometry",
-            )
     return Planes(
         positions=np.array([plane.position for _, plane in placed], dtype=np.float64),
         orientations=np.array([plane.orientation for _, plane in placed], dtype=np.float64),
@@ -168,26 +255,6 @@ def _planes(placed: Sequence[Placed]) -> Planes:
         rows=placed[0][0].rows,
         columns=placed[0][0].columns,
     )
-
-
-def _one_at_each_place(
-    placed: Sequence[Placed], groups: tuple[tuple[int, ...], ...]
-) -> tuple[list[int], tuple[Notice, ...]]:
-    crowded = [group for group in groups if len(group) > 1]
-    if crowded and len(crowded) * 2 > len(groups):
-        raise StudyError(
-            Code.FOUR_DIMENSIONAL,
-            f"{len(placed)} images lie at {len(groups)} positions: phases, echoes or time points in one series",
-            "give one of them alone",
-        )
-    for group in crowded:
-        first = placed[group[0]]
-        if not all(_same_image(first, placed[index]) for index in group[1:]):
-            raise StudyError(
-                Code.DOUBLED_SLICE, "two different images lie at one position", "remove the one that does not belong"
-            )
-    dropped = len(placed) - len(groups)
-    return [group[0] for group in groups], ((_dropped(dropped),) if dropped else ())
 
 
 def _same_image(first: Placed, second: Placed) -> bool:
@@ -198,31 +265,23 @@ def _same_image(first: Placed, second: Placed) -> bool:
     )
 
 
-def _value_notices(slices: Sequence[Placed]) -> tuple[Notice, ...]:
-    first = slices[0][0]
+def _value_notices(instances: Sequence[Instance]) -> tuple[Notice, ...]:
     notices = []
-    if first.photometric == "MONOCHROME1":
-        notices.append(
-            Notice(
-                code=Code.INVERTED_DISPLAY, text="MONOCHROME1: the values are used as stored, the display is inverted"
-            )
-        )
-    if first.modality == "CT":
-        foreign = any(one.rescale_unit not in ("", "HU") for one, _ in slices)
-        if not all(one.rescaled for one, _ in slices):
-            notices.append(
-                Notice(code=Code.NO_RESCALE, text="no rescale slope: the values may not be Hounsfield units")
-            )
-        elif foreign:
-            notices.append(
-                Notice(code=Code.NO_RESCALE, text="the rescale type is not HU: the values may not be Hounsfield units")
-            )
+    if instances[0].photometric == "MONOCHROME1":
+        text = "MONOCHROME1: the values are used as stored, the display is inverted"
+        notices.append(Notice(code=Code.INVERTED_DISPLAY, text=text))
+    if instances[0].modality == "CT":
+        text = ""
+        if not all(one.rescaled for one in instances):
+            text = "no rescale slope: the values may not be Hounsfield units"
+        elif any(one.rescale_unit not in ("", "HU") for one in instances):
+            text = "the rescale type is not HU: the values may not be Hounsfield units"
+        notices += [Notice(code=Code.NO_RESCALE, text=text)] if text else []
     return tuple(notices)
 
 
-def _count_notices(slices: Sequence[Placed]) -> tuple[Notice, ...]:
+def _count_notices(instances: Sequence[Instance]) -> tuple[Notice, ...]:
     """A missing first or last slice leaves no gap: only counts can tell."""
-    instances = [instance for instance, _ in slices]
     if any(len(instance.planes) > 1 for instance in instances):
         return ()
     numbers = sorted(one.instance_number for one in instances if one.instance_number is not None)

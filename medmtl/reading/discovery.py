@@ -15,7 +15,9 @@ from typing import IO
 from medmtl.errors import Code, MedmtlError, StudyError, UsageError
 from medmtl.reading.archive import look_into, members
 from medmtl.reading.case_input import CaseInput, InputKind
-from medmtl.reading.dicom_header import Identity, identity_of, is_directory_file, looks_like_dicom
+from medmtl.reading.dicom_header import Identity, file_identity, identity_of, is_directory_file, looks_like_dicom
+from medmtl.reading.itk_image import SUFFIXES as ITK_SUFFIXES
+from medmtl.reading.itk_image import looks_like_itk_image
 from medmtl.reading.nifti import looks_like_nifti
 
 _COMPANIONS = frozenset(
@@ -30,7 +32,7 @@ _CHANNEL = re.compile(r"^(?P<name>.+)_(?P<channel>\d{4})$")
 
 
 class _Content(Enum):
-    NIFTI = 1
+    NIFTI = 1  # or another format of one volume in one file: NRRD, MetaImage
     DICOM = 2
     ZIP = 3
     EMPTY = 4
@@ -41,7 +43,7 @@ class _Content(Enum):
 
 
 def discover(path: Path, *, channels: int = 1) -> tuple[CaseInput, ...]:
-    """The cases of a NIfTI or DICOM file, a DICOM folder, a zip, a folder of any of these, or a CSV (path, case).
+    """The cases of an image file, a DICOM folder, a zip, a folder of any of these, or a CSV (path, case).
 
     Files are looked at, not read. What cannot be a case (a text file named like an image, an empty folder) is an entry
     with its error. A study is one case, also where its series lie in sub-folders, unless two of them share a number:
@@ -68,7 +70,7 @@ def discover(path: Path, *, channels: int = 1) -> tuple[CaseInput, ...]:
 def _of_file(path: Path) -> list[CaseInput]:
     content = _sniff(path)
     if content is _Content.DICOM:
-        return [_dicom(path, [path], _identity(path))]
+        return [_dicom(path, [path], file_identity(path))]
     if content is _Content.ZIP:
         return _of_zip(path)
     return [_nifti(path, content)]
@@ -83,7 +85,7 @@ def _of_folder(folder: Path, root: Path) -> list[CaseInput]:
         contents = {path: _sniff(path) for path in files}
         dicom = [path for path, content in contents.items() if content is _Content.DICOM]
         if dicom:
-            identities = {path: _identity(path) for path in dicom}
+            identities = {path: file_identity(path) for path in dicom}
             studies: dict[str, list[Path]] = {}
             home = _home_studies(list(identities.values()))
             for path in dicom:
@@ -231,7 +233,7 @@ def _grouped(found: list[CaseInput], channels: int) -> list[CaseInput]:
     for case in found:
         match = _CHANNEL.match(case.name)
         if case.error is not None or case.kind is InputKind.DICOM:
-            grouped.append(case if case.error is not None else replace(case, error=_channel_missing(1, channels)))
+            grouped.append(case)  # the channels of a study are its series
         else:
             name = match["name"] if match else case.name
             named.setdefault((case.source.parent, name), []).append(case)
@@ -269,7 +271,7 @@ def _nifti(path: Path, content: _Content) -> CaseInput:
     elif content is _Content.CLOSED:
         error = StudyError(Code.UNREADABLE, "the file cannot be opened", "check its permissions and the disk")
     elif content is not _Content.NIFTI:
-        error = StudyError(Code.NOT_AN_IMAGE, "the file is neither NIfTI nor DICOM nor zip", "give an image")
+        error = StudyError(Code.NOT_AN_IMAGE, "the file is neither NIfTI, NRRD, MHA nor DICOM nor zip", "give an image")
     return CaseInput(name=name, kind=InputKind.NIFTI, paths=(path,), source=path, error=error)
 
 
@@ -292,9 +294,9 @@ def _hashed(word: str, identity: str) -> str:
 
 
 def stem(path: Path) -> str:
-    """Name of the case in a NIfTI file: without .nii or .nii.gz, safe as a file name."""
+    """Name of the case in a NIfTI, NRRD or MetaImage file: without its suffix, safe as a file name."""
     name = path.name
-    for suffix in (".gz", ".nii"):
+    for suffix in (".gz", ".nii", *ITK_SUFFIXES):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return _safe(name) or "case"
 
@@ -304,7 +306,7 @@ def _safe(name: str) -> str:
 
 
 def _named_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
+    return path.name.lower().endswith((".nii", ".nii.gz", *ITK_SUFFIXES))
 
 
 def _is_companion(path: Path) -> bool:
@@ -337,11 +339,6 @@ def _visible_files(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
     return [child for child in children if child.is_file() and not child.is_symlink()], leaving
 
 
-def _identity(path: Path) -> Identity:
-    with path.open("rb") as stream:
-        return identity_of(stream)
-
-
 def _sniff(path: Path) -> _Content:
     try:
         with path.open("rb") as stream:
@@ -352,7 +349,7 @@ def _sniff(path: Path) -> _Content:
         return _Content.CLOSED
     if not head:
         return _Content.EMPTY
-    if looks_like_nifti(head):
+    if looks_like_nifti(head) or looks_like_itk_image(head):
         return _Content.NIFTI
     if looks_like_dicom(head):
         return _Content.INDEX if is_directory_file(head) else _Content.DICOM

@@ -7,12 +7,13 @@ believe, so a file in which they disagree is refused rather than read.
 import gzip
 import hashlib
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
+from isal import igzip
+from isal.igzip_lib import IsalError
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
@@ -27,6 +28,7 @@ MAX_VOLUME_BYTES = 8 << 30
 MAX_DEFLATE_RATIO = 1100  # deflate cannot pack tighter than about 1,032 to 1
 SPACING_TOLERANCE = 1e-3  # relative; pixdim is float32 and often rounded to six digits
 FORM_TOLERANCE_MM = 0.05
+_BLOCK = 1 << 22
 _QUATERNION_PRECISION = 6e-7  # of the fourth term's square; nibabel takes what lies below 3.6e-7 for nothing
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown is taken as mm, as every reader does
 _SCANNER_CODES = (1, 2)  # scanner and aligned; 3 and more name templates, where two frames are lawful
@@ -78,7 +80,7 @@ def read_label_map(path: Path) -> tuple[LabelMap, Grid]:
 def _read(path: Path) -> _Content:
     try:
         return _content(path)
-    except (EOFError, zlib.error) as fault:
+    except (EOFError, IsalError) as fault:  # type: ignore[misc]
         raise _truncated() from fault
     except gzip.BadGzipFile as fault:
         raise StudyError(Code.UNREADABLE, "the gzip data are damaged", "copy the file again") from fault
@@ -94,7 +96,7 @@ def _content(path: Path) -> _Content:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         digest = hashlib.file_digest(raw, "sha256").hexdigest()
-    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+    with igzip.open(path, "rb") if packed else path.open("rb") as stream:
         opened = cast("IO[bytes]", stream)
         header = _header(opened)
         shape = _shape(header)
@@ -182,11 +184,15 @@ def _check_length(length: int, offset: int, size: int, *, packed: bool) -> None:
         raise _truncated()
 
 
-def _voxels(stream: IO[bytes], offset: int, length: int) -> bytes:
+def _voxels(stream: IO[bytes], offset: int, length: int) -> VoxelArray:
     stream.seek(offset)
-    data = stream.read(length)
-    if len(data) < length:
-        raise _truncated()
+    data = np.empty(length, dtype=np.uint8)
+    room = data.data
+    while room:
+        count = stream.readinto(room[:_BLOCK])  # type: ignore[attr-defined]
+        if not count:
+            raise _truncated()
+        room = room[count:]
     stream.read(1)  # gzip compares its checksum only on reaching the end
     return data
 

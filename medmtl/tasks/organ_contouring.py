@@ -3,7 +3,6 @@
 from typing import Any
 
 from medmtl.answers import Answers
-from medmtl.findings.components import touches_edge
 from medmtl.findings.formula import evaluate, names_of
 from medmtl.task import Label, Task
 
@@ -28,8 +27,9 @@ def _row(answers: Answers, task: Task, label: Label) -> dict[str, Any]:
         "name": label.name,
         "title": {"en": label.title("en"), "zh": label.title("zh")},
         "ml": round(ml, 4),
+        "ml_interval": answers.calibration.interval_ml(f"{task.name}.{label.name}", ml),
         "g": _grams(task, label, ml),
-        "truncated": touches_edge(answers.mask(task, label.name), answers.cut_axes),
+        "truncated": answers.extents[f"{task.name}.{label.name}"].reaches_edge(answers.grid.shape, answers.cut_axes),
     }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from medmtl.answers import Answers
+from medmtl.findings.calibration import Calibration
 from medmtl.geometry.grid import Grid
 from medmtl.result import CaseResult
 from tests.tiny import heart_tasks, heart_volume
@@ -26,7 +27,7 @@ def answers() -> Answers:
         masks={"organs": organs, "lesions": lesions, "parts": parts},
         foreground={},
         case={},
-        calibrated=frozenset(),
+        calibration=Calibration(),
         slice_axis=2,
         planned_stack=True,
         minimum_lesion_ml=0.1,

@@ -12,12 +12,19 @@ from medmtl.bundle.bundle import Bundle, read_bundle
 from medmtl.bundle.catalogue import bundle_folders, find_bundle
 from medmtl.bundle.digests import verify_sums, write_sums
 from medmtl.errors import BundleError, Code, UsageError
+from medmtl.findings.calibration import Calibration, ClassCalibration, LesionCalibration, VolumeCalibration
 from tests.tiny import CUBE, heart_tasks, write_bundle
+
+KNOWN = Calibration(
+    classes={"diagnosis": ClassCalibration(temperature=1.5, threshold=0.2, cases=40)},
+    volumes={"organs.lv_cavity": VolumeCalibration(low=-0.1, high=0.1, cases=40)},
+    lesions={"lesions": LesionCalibration(constant=0.0, log_odds=1.0, log_ml=0.5, lesions=40)},
+)
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    return write_bundle(tmp_path / "tiny", networks=2, calibration={"diagnosis": {"temperature": 1.5}})
+    return write_bundle(tmp_path / "tiny", networks=2, calibration=KNOWN)
 
 
 def edit(bundle: Bundle, **changes: Any) -> None:

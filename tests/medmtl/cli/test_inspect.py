@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from click.testing import CliRunner, Result
 
@@ -38,19 +39,44 @@ def test_states(shared: Path) -> None:
     (row, localizer) = rows(shared / "dicom/hostile/localizer_mixed")
     assert (row["state"], row["chosen"]) == ("repaired", True)
     assert (localizer["state"], localizer["code"], localizer["chosen"]) == ("refused", "localizer", False)
-    (row,) = rows(shared / "dicom/hostile/tilt20")
-    assert (row["state"], row["code"], row["affine"]) == ("refused", "tilted", None)
-    assert "tilt" in row["why"]
+    (row,) = rows(shared / "dicom/hostile/missing_slice")
+    assert (row["state"], row["code"], row["affine"]) == ("refused", "missing-slice", None)
+    assert "gap" in row["why"]
     chosen = [row["chosen"] for row in rows(shared / "dicom/hostile/mixed_series")]
     assert chosen == [True, False]
 
 
+def test_volumes_of_one_series_have_names_for_predict(shared: Path) -> None:
+    first, second = rows(shared / "dicom/hostile/two_phases")
+    assert (first["series"], second["series"]) == (f"{first['series_uid']}:1", f"{first['series_uid']}:2")
+    assert (first["chosen"], second["chosen"]) == (True, False)
+    assert (first["part_label"], second["part_label"]) == ("acquisition 1", "acquisition 2")
+    assert second["why"].startswith("a later volume of the same series")
+    text = run(shared / "dicom/hostile/two_phases").stdout
+    assert f"--series {second['series']}" in text
+    assert "(acquisition 2)" in text
+    assert "not taken: a later volume" in text
+
+
+def test_a_named_model_decides_the_choice(shared: Path, tmp_path: Path) -> None:
+    for name in ("rt_ct2/ct", "transfer_syntax/explicit_le"):
+        for path in (shared / "dicom" / name).iterdir():
+            header = pydicom.dcmread(path)
+            header.StudyInstanceUID = "1.2.3"
+            header.PatientID = "SAME"
+            header.save_as(tmp_path / f"{header.Modality}{path.name}")
+    chosen = {row["modality"]: row["chosen"] for row in rows(tmp_path, "-m", "cardiac-lge")}
+    assert chosen == {"CT": False, "MR": True}
+    why = {row["modality"]: row["why"] for row in rows(tmp_path, "-m", "cardiac-lge")}
+    assert why["CT"].startswith("another modality than the model's")
+
+
 def test_exit_codes_and_refusal_lines(shared: Path, tmp_path: Path) -> None:
     assert run(shared / "dicom/mr_sag_10").exit_code == 0
-    refused = run(shared / "dicom/hostile/tilt20")
+    refused = run(shared / "dicom/hostile/missing_slice")
     assert refused.exit_code == 3
     (line,) = refused.stderr.splitlines()
-    assert line.startswith("tilted study-")
+    assert line.startswith("missing-slice study-")
     gone = run(tmp_path / "gone")
     assert gone.exit_code == 2
     assert gone.stderr.startswith("not-found ")

@@ -7,8 +7,9 @@ import pytest
 
 from medmtl.geometry.grid import Grid
 from medmtl.geometry.orientation import AxisTurn
-from medmtl.inference.engine import TorchEngine, WindowAnswer, choose_device
+from medmtl.inference.engine import WindowAnswer, choose_device
 from medmtl.inference.predictor import needed_tasks, predict
+from medmtl.inference.torch_engine import TorchEngine
 from medmtl.preparation.plan import Plan
 from medmtl.preparation.prepare import Prepared, prepare
 from medmtl.shapes import FloatArray, ImageArray

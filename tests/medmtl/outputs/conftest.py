@@ -117,6 +117,7 @@ def build_findings(volume: Volume, tasks: tuple[Task, ...], masks: dict[str, Any
                 voxels = int((masks[task.name] == label.value).sum())
                 told[task.name]["values"][label.name] = {
                     "ml": voxels * grid.voxel_ml,
+                    "ml_interval": [0.9 * voxels * grid.voxel_ml, 1.1 * voxels * grid.voxel_ml],
                     "voxels": voxels,
                     "truncated": False,
                     "mean": float(volume.array[masks[task.name] == label.value].mean()) if voxels else None,
@@ -153,6 +154,7 @@ def build_findings(volume: Volume, tasks: tuple[Task, ...], masks: dict[str, Any
         "slice_range": [int(where[:, 2].min()), int(where[:, 2].max())],
         "host": "organs.myocardium",
         "inside_host": 0.97,
+        "mean_probability": 0.91,
         "confidence": 0.88,
     }
     return {
@@ -179,7 +181,14 @@ def build_findings(volume: Volume, tasks: tuple[Task, ...], masks: dict[str, Any
         },
         "tasks": told,
         "lesions": {
-            "totals": {"count": 1, "ml": burden, "host": "organs.myocardium", "percent_of_host": percent},
+            "totals": {
+                "count": 1,
+                "ml": burden,
+                "ml_interval": [0.5 * burden, 1.5 * burden],
+                "host": "organs.myocardium",
+                "percent_of_host": percent,
+                "confidence_calibrated": True,
+            },
             "items": [item],
         },
         "organs": [
@@ -188,6 +197,7 @@ def build_findings(volume: Volume, tasks: tuple[Task, ...], masks: dict[str, Any
                 "name": x.name,
                 "title": {"en": x.title("en"), "zh": x.title("zh")},
                 "ml": ml["organs"][x.name],
+                "ml_interval": [0.9 * ml["organs"][x.name], 1.1 * ml["organs"][x.name]],
                 "g": 1.05 * host if x.name == "myocardium" else None,
                 "truncated": False,
             }
@@ -199,6 +209,10 @@ def build_findings(volume: Volume, tasks: tuple[Task, ...], masks: dict[str, Any
             "probabilities": {"normal": 0.069, "infarction": 0.931},
             "calibrated": True,
             "prediction_set": ["infarction"],
+            "influence": [
+                {"structure": "lesions.infarct", "change": 0.71},
+                {"structure": "organs.lv_cavity", "change": -0.02},
+            ],
             "basis": "scan",
         },
         "checks": [
@@ -312,3 +326,16 @@ def plant(tasks: tuple[Task, ...]) -> Callable[[Path], CaseResult]:
 @pytest.fixture(scope="session")
 def planted_ct(plant: Callable[[Path], CaseResult], shared: Path) -> CaseResult:
     return plant(shared / "dicom" / "ct_axial_28")
+
+
+@pytest.fixture(scope="session")
+def answered(tasks: tuple[Task, ...]) -> Callable[[Volume, dict[str, Any]], CaseResult]:
+    """A case with given masks of the tasks lesions and organs on any volume."""
+
+    def result(volume: Volume, masks: dict[str, Any]) -> CaseResult:
+        findings = build_findings(volume, tasks, masks, "study-0badcafe")
+        return CaseResult(
+            case="study-0badcafe", channels=(volume,), tasks=tasks, masks=masks, probabilities={}, findings=findings
+        )
+
+    return result

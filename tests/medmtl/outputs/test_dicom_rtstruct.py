@@ -163,7 +163,12 @@ def synthetic(spheres: CaseResult, affine: FloatArray, frames: bool = False) -> 
         header.SpecificCharacterSet = "ISO_IR 100"
         headers.append(header)
     source = SourceStudy(
-        headers=tuple(headers), frame_of_reference_uid="1.2.6", date="20200101", time="101112", digest="ab"
+        headers=tuple(headers),
+        slices=tuple((0, k + 1) if frames else (k, 0) for k in range(grid.shape[2])),
+        frame_of_reference_uid="1.2.6",
+        date="20200101",
+        time="101112",
+        digest="ab",
     )
     return dataclasses.replace(spheres, channels=(volume,)), source
 
@@ -202,12 +207,15 @@ def test_oblique_and_tilted_grids(spheres: CaseResult, tilt: float) -> None:
         assert np.ptp(points_of(contour) @ normal) < 0.005  # closed planar
 
 
-def test_a_multi_frame_source_is_referred_to_as_a_whole(spheres: CaseResult) -> None:
+def test_contours_refer_to_the_frames_of_a_multi_frame_source(spheres: CaseResult) -> None:
     result, source = synthetic(spheres, spheres.volume.grid.affine, frames=True)
     dataset = structure_set(result, source, structures_of(result))
     frame = dataset.ReferencedFrameOfReferenceSequence[0]
     assert len(frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].ContourImageSequence) == 1
-    assert "ContourImageSequence" not in dataset.ROIContourSequence[0].ContourSequence[0]
+    grid = result.volume.grid
+    for contour in pydicom.dcmread(io.BytesIO(part10_bytes(dataset))).ROIContourSequence[0].ContourSequence:
+        k = round(float(grid.to_index(points_of(contour))[0, 2]))
+        assert contour.ContourImageSequence[0].ReferencedFrameNumber == k + 1
 
 
 def test_same_case_same_bytes_in_another_process(written: Path, holed_ct: CaseResult, tmp_path: Path) -> None:

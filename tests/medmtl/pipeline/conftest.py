@@ -40,10 +40,13 @@ class OracleEngine:
             "parts": np.stack([values > 0, values > 1], axis=-1),
         }
         dense = {name: np.moveaxis(maps[name], -1, 0).astype(np.float32) for name in maps if name in asked}
-        return WindowAnswer(dense=dense, sums=np.array([[float(weight.sum())]]), peak=1.0)
+        # two maps for each of six structures, the fourth of which is the wall, and one for the whole
+        read = [float((weight * (values == 2)).sum()) if place in (3, 9) else 1.0 for place in range(12)]
+        return WindowAnswer(dense=dense, sums=np.array([*read, float(weight.sum())])[:, None], peak=1.0)
 
     def case(self, sums: Mapping[int, FloatArray], voxel_ml: float, asked: Collection[str]) -> dict[str, FloatArray]:
-        known = {"diagnosis": np.array(self.logits), "tissue": np.array([sums[0].sum() * voxel_ml]),
+        seen = sums[0][3, 0] > 0.0  # the class is read in the wall
+        known = {"diagnosis": np.array(self.logits) * seen, "tissue": np.array([sums[0][-1, 0] * voxel_ml]),
                  "signs": np.array([2.0, -2.0]), "grade": np.array([0.0, 3.0, 0.0])}  # fmt: skip
         return {name: known[name] for name in known if name in asked}
 

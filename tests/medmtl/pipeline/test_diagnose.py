@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from medmtl.errors import Code, GuardError, Notice, UsageError
+from medmtl.findings.calibration import Calibration, ClassCalibration, LesionCalibration, VolumeCalibration
 from medmtl.outputs.files import json_bytes, plain
 from medmtl.pipeline.diagnose import Request, diagnose
 from medmtl.pipeline.model import Model, load_model
@@ -42,8 +43,8 @@ def test_every_number_of_a_planted_heart(oracle: Oracle, planted: Planted) -> No
     assert organs["myocardium"]["g"] == pytest.approx(1.05 * 192 * ML, abs=1e-3)
     assert organs["lv_cavity"]["g"] is None
     assert found["lesions"]["totals"] == {
-        "count": 1, "ml": pytest.approx(32 * ML), "host": "organs.myocardium",
-        "percent_of_host": pytest.approx(100 * 32 / 192, abs=1e-3),
+        "count": 1, "ml": pytest.approx(32 * ML), "ml_interval": None, "host": "organs.myocardium",
+        "percent_of_host": pytest.approx(100 * 32 / 192, abs=1e-3), "confidence_calibrated": False,
     }  # fmt: skip
     (lesion,) = found["lesions"]["items"]
     assert lesion["ml_by_label"] == {"infarct": pytest.approx(30 * ML), "no_reflow": pytest.approx(2 * ML)}
@@ -70,15 +71,35 @@ def test_all_kinds_are_reported_and_the_file_is_what_the_schema_says(oracle: Ora
     assert values["parts"]["any"]["voxels"] == 256
     assert values["parts"]["wall"]["voxels"] == 192
     assert found["diagnosis"]["class"] == "infarction"
+    gain = found["diagnosis"]["probabilities"]["infarction"] - 0.5
+    assert found["diagnosis"]["influence"] == [
+        {"structure": "organs.myocardium", "change": pytest.approx(gain, abs=1e-4)}
+    ]
     assert sum(found["diagnosis"]["probabilities"].values()) == pytest.approx(1.0)
     assert found["trust"] == {"level": "green", "reasons": []}
     assert found["research_use_only"] is True
 
 
 def test_calibration_divides_the_logits(oracle: Oracle, planted: Planted) -> None:
-    found = answer(oracle(calibration={"diagnosis": {"temperature": 2.0}}), planted(infarct=WALL_BOX)).findings
+    known = ClassCalibration(temperature=2.0, threshold=0.1, cases=40)
+    calibration = Calibration(
+        classes={"diagnosis": known},
+        volumes={"organs.myocardium": VolumeCalibration(low=-0.1, high=0.2, cases=40)},
+        lesions={"lesions": LesionCalibration(constant=-1.0, log_odds=0.0, log_ml=0.0, lesions=40)},
+    )
+    found = answer(oracle(calibration=calibration), planted(infarct=WALL_BOX)).findings
+    jsonschema.validate(plain(found), SCHEMA)
     assert found["diagnosis"]["probabilities"]["infarction"] == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-4)
     assert found["diagnosis"]["calibrated"] is True
+    assert found["diagnosis"]["prediction_set"] == ["normal", "infarction"]  # 0.12 and 0.88
+    muscle = found["tasks"]["organs"]["values"]["myocardium"]
+    low, high = muscle["ml_interval"]
+    assert low == pytest.approx((muscle["ml"] + 0.5) * np.exp(-0.1) - 0.5, abs=1e-3)
+    assert low < muscle["ml"] < high
+    assert found["organs"][1]["ml_interval"] == [low, high]
+    assert found["lesions"]["totals"]["ml_interval"] is None
+    assert found["lesions"]["totals"]["confidence_calibrated"] is True
+    assert found["lesions"]["items"][0]["confidence"] == pytest.approx(1 / (1 + np.e), abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,53 @@ def test_the_slice_axis_of_a_stack_is_never_resampled() -> None:
     prepared = prepare((study,), STACK)
     assert prepared.grid.shape == (10, 10, 5)
     assert Orientation.ACQUIRED is STACK.orientation
+
+
+def test_padding_by_edges_continues_the_image_and_comes_off_again() -> None:
+    plan = replace(AS_SCANNED, edge_padding=True, patch=(48, 32, 8))
+    given = volume(noise((40, 36, 5)), (2.0, 2.0, 8.0))
+    prepared, bare = prepare((given,), plan), prepare((given,), replace(plan, edge_padding=False))
+    assert prepared.margins == ((4, 4), (0, 0), (1, 2))
+    assert prepared.image.shape == (1, 48, 36, 8)
+    inner = prepared.image[:, 4:-4, :, 1:-2]
+    assert np.array_equal(inner, bare.image)
+    assert np.array_equal(prepared.image[:, 0], prepared.image[:, 4])
+    assert np.array_equal(prepared.image[..., -1], prepared.image[..., -3])
+    assert prepared.grid.to_lps(np.array([4.0, 0.0, 1.0])) == pytest.approx(bare.grid.to_lps(np.zeros(3)))
+    assert np.array_equal(prepared.back(prepared.image[0]), bare.back(bare.image[0]))
+    labels = np.ones((40, 36, 5), np.uint8)
+    there = prepared.labels(labels)
+    assert there.shape == (48, 36, 8)
+    assert (there == 1).sum() == labels.size
+    assert (there == 255).sum() == there.size - labels.size
+
+
+@pytest.mark.parametrize("degrees", [18.5, -16.5])
+@pytest.mark.parametrize("plan", [STACK, CUBE])
+def test_a_tilted_study_is_prepared_upright_and_comes_back_on_its_slices(plan: Plan, degrees: float) -> None:
+    """A ball in the patient looks like a ball to the network, and lies where it lay when it is back."""
+    turn = np.radians(degrees)
+    affine = np.eye(4)
+    affine[:3, 0] = [1.5, 0, 0]
+    affine[:3, 1] = [0, 1.5 * np.cos(turn), -1.5 * np.sin(turn)]
+    affine[:3, 2] = [0, 0, 3.0]
+    affine[:3, 3] = [-60, -40, 700]
+    grid = Grid(shape=(64, 60, 24), affine=affine)
+    points = grid.to_lps(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1).astype(float))
+    middle = grid.to_lps(np.array([32.0, 30.0, 12.0]))
+    ball = (np.linalg.norm(points - middle, axis=-1) < 22).astype(np.uint8)
+    study = Volume(array=noise(grid.shape) * (1 + ball), grid=grid, modality="MR", content_hash="")
+    fine = replace(plan, spacing=tuple(s and s / 4 for s in plan.spacing))  # type: ignore[arg-type]
+    prepared = prepare((study,), fine)
+    assert prepared.grid.shear_deg < 0.01
+    assert prepared.image.shape[1:] == prepared.grid.shape
+    there = np.argwhere(prepared.labels(ball) == 1)
+    placed = prepared.grid.to_lps(there.astype(float))
+    assert np.abs(placed.mean(axis=0) - middle).max() < 0.3
+    assert np.linalg.norm(placed - middle, axis=1).max() < 22 + 3.0  # a sheared ball would reach 26.9 mm
+    bright = prepared.grid.to_lps(np.argwhere(prepared.image[0] > 2.0).astype(float))
+    assert np.linalg.norm(bright.mean(axis=0) - middle) < 1.5
+    back = prepared.back((prepared.labels(ball) == 1).astype(np.float32))
+    assert back.shape == grid.shape
+    found = back >= 0.5
+    assert float((found & (ball == 1)).sum() * 2 / (found.sum() + ball.sum())) > 0.95

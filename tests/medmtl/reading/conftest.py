@@ -65,7 +65,7 @@ def _slice(index: int, tags: dict[str, Any]) -> FileDataset:
         "RescaleSlope": 1,
         "RescaleIntercept": 0,
     }
-    pixels = (np.arange(12 * 16).reshape(12, 16) + 1000 * index).astype(np.int16)
+    pixels = (np.arange(12 * 16).reshape(12, 16) + 100 * index - 1000).astype(np.int16)  # HU, air to bone
     for keyword, value in (values | {"PixelData": pixels.tobytes()} | tags).items():
         if value is not None:
             setattr(dataset, keyword, value)

@@ -61,7 +61,7 @@ def test_a_refused_zip_leaves_nothing_behind(shared: Path, tmp_path: Path, monke
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    (case,) = discover(of_folder(shared / "dicom/hostile/tilt20", tmp_path / "study.zip"))
+    (case,) = discover(of_folder(shared / "dicom/hostile/missing_slice", tmp_path / "study.zip"))
     with pytest.raises(StudyError):
         read_case(case)
     assert not list(scratch.iterdir())

@@ -80,8 +80,12 @@ def test_gaps_have_names(heights: tuple[float, ...], code: Code) -> None:
 
 
 def test_a_drift_is_a_tilt_from_a_twentieth_of_a_millimetre_on() -> None:
-    assert stack(planes([[0.015 * k, 0, 5 * k] for k in range(4)])).deviation_mm < 1e-9
-    assert refusal(planes([[0.02 * k, 0, 5 * k] for k in range(4)])) == Code.TILTED
+    straight = stack(planes([[0.015 * k, 0, 5 * k] for k in range(4)]))
+    assert straight.deviation_mm < 1e-9
+    assert straight.tilt_deg == 0.0
+    tilted = stack(planes([[0, 5 * np.tan(np.radians(18.5)) * k, 5 * k] for k in range(4)]))
+    assert tilted.tilt_deg == pytest.approx(18.5)
+    assert tilted.deviation_mm < 1e-9
 
 
 def test_two_slices_at_one_height_side_by_side_are_refused() -> None:
