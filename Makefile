@@ -26,3 +26,4 @@ test: check
 
 docs: setup
 	$(BIN)/python scripts/make_errors_doc.py
+	$(BIN)/python scripts/make_conformance_doc.py

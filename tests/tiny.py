@@ -9,6 +9,7 @@ import yaml
 
 from medmtl.bundle.bundle import Bundle, write_bundle_yaml
 from medmtl.bundle.weights import make_network, save_weights
+from medmtl.findings.calibration import Calibration
 from medmtl.network.multitask import MultiTaskNet
 from medmtl.preparation.plan import Normalisation, Orientation, Plan, Scheme
 from medmtl.task import Task, tasks_from_mapping
@@ -79,7 +80,7 @@ def unwritten_bundle(folder: Path, **changes: Any) -> Bundle:
     """A bundle of heart phantoms; nothing is written."""
     bundle = Bundle(
         folder=folder, sha256="", name="tiny", title="Tiny", version="1", description="", modality="MR",
-        channels=("LGE",), tasks=heart_tasks(), plan=STACK, weights=(), calibration={},
+        channels=("LGE",), tasks=heart_tasks(), plan=STACK, weights=(), calibration=Calibration(),
         training={"networks": [{"weights": "fold_all.safetensors", "cases": 0, "images_sha256": []}]},
         reference={
             "spacing_mm": {"lowest": [1.0, 1.0, 5.0], "highest": [8.0, 8.0, 15.0]},
@@ -106,7 +107,7 @@ def write_bundle(folder: Path, *, networks: int = 1, **changes: Any) -> Bundle:
 
 def write_tiny_config(path: Path, *, model: dict[str, Any] | None = None, **settings: Any) -> Path:
     """A `plan.yaml` with the plan of thick slices and a few steps."""
-    from medmtl_training.planning import Config, write_config
+    from medmtl_training.config import Config, write_config
     from medmtl_training.settings import TrainSettings
 
     few = TrainSettings(**{"steps": 6, "batch": 2, "warm_up": 1, "learning_rate": 5e-3, **settings})
