@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from medmtl.shapes import FloatArray, Shape, Spacing
+from medmtl.shapes import FloatArray, Mask, Shape, Spacing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,6 +50,10 @@ class Grid:
         unit = self.affine[:3, :3] / np.asarray(self.spacing)
         cosines = np.abs((unit.T @ unit)[np.triu_indices(3, 1)])
         return float(np.degrees(np.arcsin(np.clip(cosines.max(), 0.0, 1.0))))
+
+    def mask_ml(self, mask: Mask) -> float:
+        """Volume of an `(i, j, k)` mask in mL."""
+        return int(mask.sum()) * self.voxel_ml
 
     def to_lps(self, index: FloatArray) -> FloatArray:
         """LPS mm of voxel indices `(..., 3)`, fractions allowed."""

@@ -39,7 +39,10 @@ def resample(array: VoxelArray, shape: tuple[int, int, int], *, cubic: bool = Fa
     if not cubic:
         return resample_linear(array, shape)
     source = array.astype(np.float32)
-    return np.clip(_resample(source, shape, "sitkBSpline"), source.min(), source.max())
+    # ITK's spline reads beyond the image along an axis of two voxels; its mirror image, written out, is the same spline
+    margins = tuple(2 if n == 2 else 0 for n in source.shape)
+    mirrored = np.pad(source, [(n, n) for n in margins], mode="reflect") if any(margins) else source
+    return np.clip(_resample(mirrored, shape, "sitkBSpline", margins), source.min(), source.max())
 
 
 def resample_labels(labels: VoxelArray, shape: tuple[int, int, int]) -> VoxelArray:
@@ -93,16 +96,20 @@ def resample_labels_onto(labels: VoxelArray, source: Grid, target: Grid) -> Voxe
     return out
 
 
-def _resample(source: VoxelArray, shape: tuple[int, int, int], method: str) -> VoxelArray:
+def _resample(
+    source: VoxelArray, shape: tuple[int, int, int], method: str, margins: tuple[int, ...] = (0, 0, 0)
+) -> VoxelArray:
+    """The voxels between the margins on `shape` voxels."""
     import SimpleITK as sitk  # noqa: N813
 
     # SimpleITK names axes (x, y, z) = our (k, j, i) for a C-ordered array: both triples are reversed alike.
     image = sitk.GetImageFromArray(np.ascontiguousarray(source))
-    step = [float(have) / float(want) for have, want in zip(source.shape[::-1], shape[::-1], strict=True)]
+    inner = [n - 2 * margin for n, margin in zip(source.shape, margins, strict=True)]
+    step = [float(have) / float(want) for have, want in zip(inner[::-1], shape[::-1], strict=True)]
     filter_ = sitk.ResampleImageFilter()
     filter_.SetSize([int(n) for n in shape[::-1]])
     filter_.SetOutputSpacing(step)
-    filter_.SetOutputOrigin([0.5 * s - 0.5 for s in step])
+    filter_.SetOutputOrigin([margin + 0.5 * s - 0.5 for s, margin in zip(step, margins[::-1], strict=True)])
     filter_.SetInterpolator(getattr(sitk, method))
     filter_.UseNearestNeighborExtrapolatorOn()
     filter_.SetOutputPixelType(sitk.sitkFloat32)
