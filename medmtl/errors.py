@@ -53,6 +53,7 @@ class Code(StrEnum):
     SINGLE_SLICE = "single-slice"
     MISSING_SLICE = "missing-slice"
     UNEVEN_SLICES = "uneven-slices"
+    SLICES_RESAMPLED = "slices-resampled"
     DOUBLED_SLICE = "doubled-slice"
     TILTED = "tilted"
     MOSAIC = "mosaic"
@@ -229,11 +230,15 @@ MEANINGS: dict[Code, str] = {
     Code.FOUR_DIMENSIONAL: "the image has more than three dimensions, several phases say; export one of them",
     Code.SINGLE_SLICE: "the series has one slice and is no volume; use a series of several slices",
     Code.MISSING_SLICE: "a gap between the slices says that some are missing; fetch the whole series",
-    Code.UNEVEN_SLICES: "the slices do not lie at even distances; use a series of even spacing",
+    Code.UNEVEN_SLICES: "the slices lie beside each other, off one line, or at distances that differ too much; use a "
+    "series of even spacing",
+    Code.SLICES_RESAMPLED: "the slices lie at uneven distances and were interpolated onto even planes; compare the "
+    "result with the images where slices are far apart",
     Code.DOUBLED_SLICE: "several different slices lie at one position; export one acquisition or phase",
     Code.TILTED: "the slices are sheared against each other (gantry tilt); answers are found on upright voxels and "
     "come back on the slices, compare them with the images",
-    Code.MOSAIC: "the slices are tiled into one picture (mosaic); export them as slices",
+    Code.MOSAIC: "the slices are tiled into one picture (mosaic) and its private headers do not tell their places; "
+    "export them as slices",
     Code.LOCALIZER: "the series is a localizer; use the diagnostic series",
     Code.MIXED_ORIENTATION: "slices of one series have different orientations; export them as separate series",
     Code.MIXED_SERIES: "the files belong to several series and none was chosen; choose one with `--series`",

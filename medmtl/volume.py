@@ -23,6 +23,9 @@ class DicomSource:
         description: Series Description (0008,103E).
         number: Series Number (0020,0011).
         part: which volume of its series it is, from 1, where the series holds several.
+        places: where the slices lie at uneven distances, the index of each along axis k of the volume's even grid;
+            empty where the slices are the planes of the grid.
+        mosaic: whether the slices are tiles of one picture, to which no DICOM object can refer slice by slice.
     """
 
     study_uid: str
@@ -35,6 +38,8 @@ class DicomSource:
     description: str = ""
     number: int | None = None
     part: int | None = None
+    places: tuple[float, ...] = ()
+    mosaic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,7 +20,7 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
-from medmtl.errors import MedmtlError
+from medmtl.errors import Code, MedmtlError
 from medmtl.shapes import FloatArray, VoxelArray
 
 RIGHT_MM = 0.06
@@ -184,6 +184,8 @@ def by_medmtl(folder: Path) -> Outcome:
         volumes = [read_case(case)[0] for case in cases]
     except MedmtlError as error:
         return Outcome(refusal=f"refuses: `{error.code}`")
+    if any(volume.dicom is not None and volume.dicom.places for volume in volumes):
+        return Outcome(refusal=f"interpolates between the true places: `{Code.SLICES_RESAMPLED}`")
     return Outcome(volumes=tuple((volume.array, volume.grid.affine) for volume in volumes))
 
 

@@ -32,8 +32,8 @@ MIN_PIP = (23, 3)
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CUDA_PARTS = ("nvidia-", "cuda-", "triton")
 
-RUN_EXTRAS = "train,mtl,app,pacs"
-DEV_EXTRAS = "train,mtl,app,pacs,export,dev"
+RUN_EXTRAS = "train,mtl,app,signin,pacs"
+DEV_EXTRAS = "train,mtl,app,signin,pacs,export,dev"
 
 # measured on Linux x86-64, Python 3.11
 SIZES = {

@@ -124,7 +124,7 @@ def _roi(structure: Structure, result: CaseResult, source: SourceStudy) -> Datas
     item.ReferencedFrameOfReferenceUID = source.frame_of_reference_uid
     item.ROIName = structure.label.title("en")[:64]
     item.ROIDescription = f"{structure.task}.{structure.label.name}, research use only"
-    item.ROIVolume = f"{int(structure.mask.sum()) * result.volume.grid.voxel_ml:.8g}"  # cm3
+    item.ROIVolume = f"{result.volume.grid.mask_ml(structure.mask):.8g}"  # cm3
     item.ROIGenerationAlgorithm = origin_of(structure, result)
     item.ROIGenerationDescription = f"medmtl {__version__}, model {model['name']}"[:64]
     item.ROIDerivationAlgorithmIdentificationSequence = hd.AlgorithmIdentificationSequence(
@@ -211,10 +211,11 @@ def _polygon(contour: Dataset, grid: Grid) -> tuple[int, FloatArray]:
     index = grid.to_index(np.array(raw.split(b"\\"), dtype=np.float64).reshape(-1, 3))
     k = round(float(index[0, 2]))
     normal = np.cross(grid.affine[:3, 0], grid.affine[:3, 1])
-    height_mm = abs(float(grid.affine[:3, 2] @ normal)) / float(np.linalg.norm(normal))
+    onto = np.column_stack([index[:, :2], np.full(len(index), float(k))])
+    off_mm = (grid.to_lps(index) - grid.to_lps(onto)) @ normal / np.linalg.norm(normal)
     if len(index) != int(contour.NumberOfContourPoints):
         raise _failed("a contour of the structure set has lost points")
-    if not 0 <= k < grid.shape[2] or np.abs(index[:, 2] - k).max() * height_mm > POSITION_TOLERANCE_MM:
+    if not 0 <= k < grid.shape[2] or np.abs(off_mm).max() > POSITION_TOLERANCE_MM:
         raise _failed("a contour of the structure set lies off its slice")
     return k, index[:, :2]
 

@@ -108,7 +108,7 @@ def _describe(instance: Dataset, source: SourceStudy, picture: Picture, plane: P
     if str(source.headers[0].get("LossyImageCompression", "")) == "01":
         instance.LossyImageCompression = "01"  # once lossy, always lossy (PS3.3 C.7.6.1.1.5)
     if plane.axis == 2:
-        item, purpose = source.image(picture.index), Dataset()
+        item, purpose = source.image_at(picture.index), Dataset()
         purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"
         purpose.CodeMeaning = "Source image for image processing operation"
         item.PurposeOfReferenceCodeSequence = [purpose]

@@ -142,7 +142,8 @@ def _refer_to_slices(seg: Dataset, source: SourceStudy, grid: Grid, *, same_pixe
     """Derivation Image (0008,9124) of each frame: the slice of the source it was drawn on."""
     for item in seg.PerFrameFunctionalGroupsSequence:
         position = np.array(item.PlanePositionSequence[0].ImagePositionPatient, dtype=np.float64)
-        image = source.image(round(float(grid.to_index(position)[2])))
+        plane = round(float(grid.to_index(position)[2]))
+        image = source.image(plane) if same_pixels else source.image_at(plane)
         image.SpatialLocationsPreserved = "YES" if same_pixels else "NO"
         image.PurposeOfReferenceCodeSequence = [
             hd.sr.CodedConcept("121322", "DCM", "Source image for image processing operation")

@@ -44,6 +44,8 @@ class SourceStudy:
         date: DA, of the source: outputs carry no time of their own making.
         time: TM, of the source.
         digest: hash of input, model, settings and answers; UIDs are derived from it.
+        places: index of each slice along axis k of the volume's grid where that has even planes between uneven
+            slices; else empty.
     """
 
     headers: tuple[Dataset, ...]
@@ -52,6 +54,7 @@ class SourceStudy:
     date: str
     time: str
     digest: str
+    places: tuple[float, ...] = ()
 
     def uid(self, role: str) -> str:
         """UUIDv5-derived UID (PS3.5 B.2) of one object or item; the same for the same content."""
@@ -72,6 +75,12 @@ class SourceStudy:
             item.ReferencedFrameNumber = frame
         return item
 
+    def image_at(self, plane: int) -> Dataset:
+        """Reference to the image of the slice next to plane `plane` of the volume's grid."""
+        if not self.places:
+            return self.image(plane)
+        return self.image(int(np.abs(np.asarray(self.places) - plane).argmin()))
+
 
 def dicom_obstacle(volume: Volume) -> Notice | None:
     """Why no DICOM object can refer to the series of `volume`; None where one can. For NIfTI input None, too."""
@@ -91,6 +100,9 @@ def dicom_obstacle(volume: Volume) -> Notice | None:
     ]
     if missing:
         text = f"The source series has no {' and no '.join(missing)}, so DICOM objects cannot refer to it."
+        return Notice(code=Code.NO_DICOM_OUTPUT, text=text)
+    if source.mosaic:
+        text = "The source images are mosaics, whose slices DICOM objects cannot refer to."
         return Notice(code=Code.NO_DICOM_OUTPUT, text=text)
     return None
 
@@ -124,6 +136,7 @@ def read_source(result: CaseResult) -> SourceStudy:
         date=date or _FALLBACK_DATE,
         time=time or "000000",
         digest=result_digest(result),
+        places=source.places,
     )
 
 
@@ -179,6 +192,8 @@ def _complete(header: Dataset) -> Dataset:
     for keyword in _OPTIONAL_SEQUENCES:
         if keyword in header and not header[keyword].value:
             delattr(header, keyword)
+    if "DeidentificationMethod" in header and not header.DeidentificationMethod:  # Type 1C (PS3.3 C.7.1.1)
+        header.DeidentificationMethod = "not stated by the source"
     for keyword in _EMPTY_IF_MISSING:
         if header.get(keyword) is None:
             setattr(header, keyword, "")

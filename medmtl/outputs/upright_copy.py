@@ -1,4 +1,4 @@
-"""A tilted case once more on upright voxels, for readers that know no shear: ITK, NIfTI qforms, most SEG viewers."""
+"""A tilted or uneven case once more on upright voxels, for ITK, NIfTI qforms and the viewers that know no shear."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,14 +17,14 @@ FOLDER = "upright"
 
 
 def upright_copy(result: CaseResult) -> CaseResult | None:
-    """`result` on the smallest upright grid that holds its slices; None where it is upright already.
+    """`result` on the smallest upright grid that holds its slices; None where its slices are upright and even.
 
     Pixels move within their slice only. What lies beside a slice has the lowest intensity and no structure.
     """
     source = result.volume.grid
     box = upright(source)
-    if box is source:
-        return None
+    if box is source:  # even planes between uneven slices are upright voxels as they are
+        return result if result.volume.dicom is not None and result.volume.dicom.places else None
     masks = {}
     for name, found in result.masks.items():
         if found.ndim == 4:

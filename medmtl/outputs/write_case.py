@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from medmtl.outputs.dicom_source import SourceStudy, dicom_obstacle, with_warnin
 from medmtl.outputs.files import cannot_write, fsync_folder, json_bytes, write_atomic
 from medmtl.outputs.nifti_map import mask_files, probability_files
 from medmtl.outputs.numbers import amount, percent
+from medmtl.outputs.source_slices import on_source_slices
 from medmtl.outputs.structures import Structure, structures_of
 from medmtl.outputs.upright_copy import FOLDER as UPRIGHT_FOLDER
 from medmtl.outputs.upright_copy import upright_copy, upright_files
@@ -30,11 +32,7 @@ DICOM_FORMATS = frozenset({"seg", "sr", "rtstruct", "sc"})
 DEFAULT_FORMATS = frozenset({"nii", "json", "csv", "html", "png", "seg", "sr"})
 """What one study is written as where nothing is asked for."""
 
-_UPRIGHT_NOTICE = Notice(
-    code=Code.TILTED,
-    text="The slices are tilted, which some readers of NIfTI and SEG do not know; the folder upright holds the same "
-    "structures on upright voxels.",
-)
+_UPRIGHT = "The folder upright holds the same structures on upright voxels, for readers that know no shear"
 
 _Made = tuple[str, bytes, Callable[[], None]]
 """File name, content, and what reads it back and refuses it where it differs."""
@@ -110,9 +108,9 @@ def _files(result: CaseResult, formats: frozenset[str]) -> Iterator[tuple[str, b
         yield from objects
         if notice is not None:
             result = with_warning(result, notice)
-    moved = None if is_upright(result.volume.grid) else upright_copy(result)
-    if moved is not None and formats & {"nii", "seg"}:
-        result = with_warning(result, _UPRIGHT_NOTICE)
+    moved = upright_copy(result)
+    if formats & {"nii", "seg"} and not is_upright(result.volume.grid):
+        result = _with_upright_notice(result)
     if "json" in formats:
         yield "findings.json", json_bytes(result.findings)
     if "nii" in formats:
@@ -124,6 +122,15 @@ def _files(result: CaseResult, formats: frozenset[str]) -> Iterator[tuple[str, b
         yield from _pages(result, formats, pictures)
         if "pdf" in formats:
             yield _report(result, pictures)
+
+
+def _with_upright_notice(result: CaseResult) -> CaseResult:
+    """Added to the warning that reading gave of the tilt, so that one stands there; NIfTI input had none."""
+    rows = result.findings.get("warnings", [])
+    told = [{**row, "text": f"{row['text']}. {_UPRIGHT}"} if row["code"] == Code.TILTED else row for row in rows]
+    if told == rows:
+        return with_warning(result, Notice(code=Code.TILTED, text=f"the slices are tilted. {_UPRIGHT}"))
+    return replace(result, findings={**result.findings, "warnings": told})
 
 
 def _report(result: CaseResult, pictures: "KeyPictures") -> tuple[str, bytes]:
@@ -153,7 +160,7 @@ def _dicom(
 ) -> tuple[list[tuple[str, bytes]], Notice | None]:
     """The DICOM objects, read back and compared, or the reason why there are none."""
     obstacle = dicom_obstacle(result.volume)
-    structures = structures_of(result)
+    structures = structures_of(on_source_slices(result))
     wanted = formats & _OF_STRUCTURES
     if obstacle is None and wanted and not structures:
         text = "No structure was found, so there is nothing for SEG, SR and RTSTRUCT to refer to."
@@ -188,12 +195,13 @@ def _structure_objects(
     from medmtl.outputs.dicom_seg import segmentation
     from medmtl.outputs.dicom_sr import expected_numbers, report
 
-    grid = result.volume.grid
     if "seg" in formats and (moved := upright_copy(result)) is not None:
         copies = structures_of(moved)
         if copies:
             data = part10_bytes(segmentation(moved, source, copies, upright=True))
             yield f"{UPRIGHT_FOLDER}/seg.dcm", data, partial(check_segmentation, data, copies, moved.volume.grid)
+    result = on_source_slices(result)
+    grid = result.volume.grid
     if formats & {"seg", "sr"}:
         seg = segmentation(result, source, structures)
         data = part10_bytes(seg)

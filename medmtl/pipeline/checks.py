@@ -10,6 +10,9 @@ NORMAL_CODE = "17621005"  # SNOMED CT "Normal": the class that says nothing was 
 _INSIDE = 0.5
 _SURE = 0.8
 
+INFORMATIVE = frozenset({Code.SUPERSEDES, Code.INVERTED_DISPLAY, Code.DUPLICATE_DROPPED})
+"""Notices that leave nothing to doubt or to compare: they are told and lower no trust."""
+
 
 def run_checks(answers: Answers, lesions: dict[str, Any] | None) -> list[dict[str, Any]]:
     """A row per check that applies: name (a warning code), ok, and a sentence in English and Chinese."""
@@ -37,7 +40,7 @@ def trust(checks: list[dict[str, Any]], answers: Answers, warnings: list[Notice]
     amber += [
         {"en": f"{notice.text[:1].upper()}{notice.text[1:]}.", "zh": f"读取时有提示：{notice.code}。"}
         for notice in warnings
-        if notice.code not in allowed
+        if notice.code not in allowed and notice.code not in INFORMATIVE
     ]
     level = "red" if red else "amber" if amber else "green"
     return {"level": level, "reasons": red + amber}

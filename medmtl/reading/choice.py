@@ -165,6 +165,7 @@ def _ranked(usable: Sequence[Series], wanted: Wanted) -> list[tuple[tuple[object
             bool(faults.get(id(series))),
             series.first.modality == "CT" and not series.axial,
             _length_mm(series) < _AS_LONG * longest,
+            bool(series.places),
             round(_step_mm(series), 2),
         )
         ranked.append(((*marks, *slice_marks, order_key(series)), series))
@@ -173,12 +174,12 @@ def _ranked(usable: Sequence[Series], wanted: Wanted) -> list[tuple[tuple[object
 
 _MARKS = (
     "another modality than the model's", "no model reads such spacing and extent", "computed from other images",
-    "its values are not what they claim to be", "not axial", "covers a part only", "thicker slices",
-    "later in the study",
+    "its values are not what they claim to be", "not axial", "covers a part only",
+    "slices at uneven distances", "thicker slices", "later in the study",
 )  # fmt: skip
 _MERITS = (
     "the model's modality", "spacing and extent that a model reads", "original images", "plausible values", "axial",
-    "the whole length", "thinner slices", "first in the study",
+    "the whole length", "even distances", "thinner slices", "first in the study",
 )  # fmt: skip
 
 
@@ -229,7 +230,7 @@ def _pixel_fault(series: Series) -> str:
 
 
 def _length_mm(series: Series) -> float:
-    return _step_mm(series) * len(series.slices)
+    return _step_mm(series) * (series.grid.shape[2] if series.grid is not None else 0)
 
 
 def _step_mm(series: Series) -> float:

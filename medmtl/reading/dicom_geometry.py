@@ -4,6 +4,7 @@ Only Image Position, Image Orientation and Pixel Spacing are read. Slice Thickne
 nothing about where a slice lies and are wrong often enough.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,10 @@ SAME_PLACE_MM = 0.01
 ORIENTATION_TOLERANCE = 1e-4
 _SPACING_TOLERANCE = 1e-4
 _WHOLE_GAP_TOLERANCE = 0.03
+_MOST_OF_A_GAP = 0.1
 _NEIGHBOURS = 8
+_GAP_RATIO = 1.75
+_MAX_PLANES_PER_SLICE = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +56,7 @@ class Stack:
 
     Attributes:
         order: the planes in the order of axis k, which rises along the normal (row direction x column direction).
-        affine: `(4, 4)` index (column, row, slice) to LPS mm.
+        affine: `(4, 4)` index (column, row, slice) to LPS mm; of even planes where the slices lie unevenly.
         deviation_mm: largest distance of a slice corner from where its header puts it.
         tilt_deg: angle between the step and the normal of the slices; 0 where all drift together stays within 0.05 mm.
     """
@@ -61,6 +65,13 @@ class Stack:
     affine: FloatArray
     deviation_mm: float
     tilt_deg: float = 0.0
+    places: tuple[float, ...] = ()
+    """Where the slices lie at uneven distances: index of each along axis k of the even planes, from 0 on."""
+
+    @property
+    def depth(self) -> int:
+        """Planes along axis k."""
+        return round(self.places[-1]) + 1 if self.places else len(self.order)
 
 
 def check_planes(planes: Planes) -> None:
@@ -113,8 +124,11 @@ def places(planes: Planes) -> tuple[tuple[int, ...], ...]:
 def stack(planes: Planes) -> Stack:
     """The affine of planes that are checked, one at each place.
 
+    Slices at uneven distances get the affine of even planes along the same line, at most as far apart as the two
+    slices that are closest, and their places between these.
+
     Raises:
-        StudyError: a single plane, a gap, uneven steps, or a corner of a slice over 0.05 mm from its header position.
+        StudyError: a single plane, a gap, or a corner of a slice over 0.05 mm from its header position.
     """
     if len(planes.positions) < 2:
         raise StudyError(
@@ -133,17 +147,39 @@ def stack(planes: Planes) -> Stack:
     # the ends alone give a round affine of round headers; the fit is taken where it is truly closer
     better = int(deviations[1] < deviations[0] - 1e-6)
     affine, deviation_mm = affines[better], deviations[better]
+    indices: FloatArray | None = None
     if deviation_mm > MAX_CORNER_OFFSET_MM:
+        _check_lone_gaps(np.diff(heights))
+        affine, indices = _even_planes(planes, positions, heights)
+        deviation_mm = _deviation_mm(affine, header_corners, planes, indices)
+        if deviation_mm > MAX_CORNER_OFFSET_MM:
+            raise StudyError(
+                Code.UNEVEN_SLICES,
+                f"a slice lies {deviation_mm:.2f} mm beside the line through the first and the last",
+                "give each part alone",
+            )
+    return Stack(
+        order=tuple(int(index) for index in order),
+        affine=affine,
+        deviation_mm=deviation_mm,
+        tilt_deg=_tilt_deg(affine) if drift_mm > MAX_CORNER_OFFSET_MM else 0.0,
+        places=() if indices is None else tuple(indices.tolist()),
+    )
+
+
+def _even_planes(planes: Planes, positions: FloatArray, heights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Affine of even planes from the first slice to the last, and the index of each slice among them."""
+    steps, length = np.diff(heights), float(heights[-1] - heights[0])
+    count = math.ceil(length / float(steps.min()) - 1e-6)
+    if count + 1 > _MAX_PLANES_PER_SLICE * len(heights):
         raise StudyError(
             Code.UNEVEN_SLICES,
-            f"a slice lies {deviation_mm:.2f} mm from where even steps put it "
-            f"(steps {np.diff(heights).min():.3f} to {np.diff(heights).max():.3f} mm)",
+            f"the steps from slice to slice differ too much ({steps.min():.3f} to {steps.max():.3f} mm)",
             "export the series with even steps",
         )
-    tilt_deg = _tilt_deg(affine) if drift_mm > MAX_CORNER_OFFSET_MM else 0.0
-    return Stack(
-        order=tuple(int(index) for index in order), affine=affine, deviation_mm=deviation_mm, tilt_deg=tilt_deg
-    )
+    affine = _affine(planes, positions[0], (positions[-1] - positions[0]) / count)
+    places: FloatArray = (heights - heights[0]) / length * count
+    return affine, places
 
 
 def _candidates(positions: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
@@ -166,10 +202,12 @@ def _affine(planes: Planes, origin: FloatArray, step: FloatArray) -> FloatArray:
     return affine_from_axes((along, down, step), origin)
 
 
-def _deviation_mm(affine: FloatArray, header_corners: FloatArray, planes: Planes) -> float:
-    count = len(header_corners)
+def _deviation_mm(
+    affine: FloatArray, header_corners: FloatArray, planes: Planes, indices: FloatArray | None = None
+) -> float:
     ends = [(0, 0), (planes.columns - 1, 0), (0, planes.rows - 1), (planes.columns - 1, planes.rows - 1)]
-    index = np.array([[(i, j, k) for i, j in ends] for k in range(count)], dtype=np.float64)
+    along_k = np.arange(len(header_corners)) if indices is None else indices
+    index = np.array([[(i, j, k) for i, j in ends] for k in along_k], dtype=np.float64)
     return float(np.linalg.norm(apply(affine, index) - header_corners, axis=2).max())
 
 
@@ -181,7 +219,7 @@ def _check_gaps(steps: FloatArray) -> None:
         )
     ratios = steps / smallest
     whole = np.round(ratios)
-    if whole.max() >= 2 and (np.abs(ratios - whole) < _WHOLE_GAP_TOLERANCE * whole).all():
+    if whole.max() >= 2 and (np.abs(ratios - whole) < np.minimum(_WHOLE_GAP_TOLERANCE * whole, _MOST_OF_A_GAP)).all():
         after = int(np.argmax(whole))
         raise StudyError(
             Code.MISSING_SLICE,
@@ -189,6 +227,18 @@ def _check_gaps(steps: FloatArray) -> None:
             f"elsewhere {smallest:.3g} mm",
             "fetch the missing slices",
         )
+
+
+def _check_lone_gaps(steps: FloatArray) -> None:
+    """A step far wider than those on both sides of it is a gap; where the spacing was changed, two such meet."""
+    for index, step in enumerate(steps):
+        beside = [*steps[max(0, index - 1) : index], *steps[index + 1 : index + 2]]
+        if beside and step > _GAP_RATIO * max(beside):
+            raise StudyError(
+                Code.MISSING_SLICE,
+                f"a gap of {step:.3g} mm follows slice {index + 1} of {len(steps) + 1}, beside it {max(beside):.3g} mm",
+                "fetch the missing slices",
+            )
 
 
 def _tilt_deg(affine: FloatArray) -> float:

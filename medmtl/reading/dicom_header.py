@@ -17,6 +17,7 @@ from medmtl.errors import Code, Notice, StudyError
 from medmtl.reading.dicom_frames import Plane, planes_of
 from medmtl.reading.dicom_pixel_length import StoredPixels, locate_pixels
 from medmtl.reading.dicom_values import PARSE_FAULTS, digits, integer, plain_text, text
+from medmtl.reading.mosaic import mosaic_planes, tile_shape
 from medmtl.reading.quiet_pydicom import quiet_pydicom
 
 MAX_INFLATED_BYTES = 2 << 30
@@ -53,7 +54,8 @@ class Instance:
         padding: smallest and largest stored value that mean "no data" (0028,0120), (0028,0121).
         signed: whether stored values are, Pixel Representation (0028,0103).
         bits_stored: (0028,0101).
-        planes: its images, one per frame.
+        planes: its images, one per frame, or per tile of a mosaic.
+        mosaic: whether the planes are tiles of one picture; `rows` and `columns` are then those of a tile.
         pixels: where uncompressed pixels lie in the file; None where they must be decoded.
         fault: why no plane of it may be stacked, None where nothing is wrong.
         notices: what of the header had to be guessed.
@@ -83,6 +85,7 @@ class Instance:
     planes: tuple[Plane, ...]
     pixels: StoredPixels | None
     fault: StudyError | None
+    mosaic: bool = False
     notices: tuple[Notice, ...] = field(default=())
 
 
@@ -221,10 +224,15 @@ def _check_deflated(stream: IO[bytes], head: bytes) -> None:
 def _instance(dataset: Any, path: Path, stream: IO[bytes], size: int) -> Instance:
     fault, pixels = _image_fault(dataset), None
     planes: tuple[Plane, ...] = ()
+    rows, columns, mosaic = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0, False
     if fault is None:
         try:
             pixels = locate_pixels(dataset, stream, size, MAX_IMAGE_BYTES)
             planes = planes_of(dataset)
+            if "MOSAIC" in _values(dataset, 0x00080008) and len(planes) == 1:
+                planes = mosaic_planes(dataset, planes[0])
+                rows, columns = tile_shape(rows, columns, len(planes))
+                mosaic = True
         except StudyError as raised:
             fault = raised
     return Instance(
@@ -241,8 +249,9 @@ def _instance(dataset: Any, path: Path, stream: IO[bytes], size: int) -> Instanc
         series_number=digits(dataset, 0x00200011),
         instance_number=digits(dataset, 0x00200013),
         images_in_acquisition=digits(dataset, 0x00201002),
-        rows=integer(dataset, "Rows") or 0,
-        columns=integer(dataset, "Columns") or 0,
+        rows=rows,
+        columns=columns,
+        mosaic=mosaic,
         photometric=plain_text(dataset, 0x00280004),
         rescaled="RescaleSlope" in dataset or "PerFrameFunctionalGroupsSequence" in dataset,
         rescale_unit=_rescale_unit(dataset),
@@ -286,8 +295,6 @@ def _image_fault(dataset: Any) -> StudyError | None:
             "the modality or the SOP class is not that of slices",
             "give the CT or MR images",
         )
-    if "MOSAIC" in _values(dataset, 0x00080008):
-        return StudyError(Code.MOSAIC, "the image is a mosaic of slices", "convert it to single slices (enhanced MR)")
     return None
 
 

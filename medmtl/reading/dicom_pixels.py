@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from medmtl.reading.codestream import check_codestreams
 from medmtl.reading.dicom_frames import Plane
 from medmtl.reading.dicom_header import Instance
 from medmtl.reading.dicom_values import PARSE_FAULTS
+from medmtl.reading.mosaic import cut
 from medmtl.reading.quiet_pydicom import quiet_pydicom
 from medmtl.shapes import VoxelArray
 
@@ -139,19 +141,34 @@ def _frames(data: bytes, instance: Instance) -> VoxelArray:
         return _decoded(data, instance)
     if len(data) != pixels.size:
         raise StudyError(Code.UNREADABLE, "a file changed while the series was read", "read the series again")
-    shape = (len(instance.planes), instance.rows, instance.columns)
+    shape = _stored_shape(instance)
     count = shape[0] * shape[1] * shape[2]
     values = np.frombuffer(data, dtype=pixels.dtype, count=count, offset=pixels.offset).reshape(shape)
     if not pixels.dtype.isnative:
         values = values.astype(pixels.dtype.newbyteorder("="))
+    values = _planes_of(values, instance)
     return _masked(values, instance.bits_stored, signed=instance.signed)
+
+
+def _stored_shape(instance: Instance) -> tuple[int, int, int]:
+    """`(frame, row, column)` of what is stored."""
+    count = len(instance.planes)
+    if not instance.mosaic:
+        return count, instance.rows, instance.columns
+    across = math.ceil(math.sqrt(count))
+    return 1, across * instance.rows, across * instance.columns
+
+
+def _planes_of(frames: VoxelArray, instance: Instance) -> VoxelArray:
+    """`(plane, row, column)` of stored frames."""
+    return cut(frames[0], (len(instance.planes), instance.rows, instance.columns)) if instance.mosaic else frames
 
 
 def _decoded(data: bytes, instance: Instance) -> VoxelArray:
     try:
         with quiet_pydicom():
             dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-            check_codestreams(dataset, instance.rows, instance.columns)
+            check_codestreams(dataset, *_stored_shape(instance)[1:])
             if not hasattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID"):
                 # no meta group: the data set was read as what it is, so its encoding stands for the syntax
                 dataset.file_meta = pydicom.dataset.FileMetaDataset()
@@ -169,10 +186,10 @@ def _decoded(data: bytes, instance: Instance) -> VoxelArray:
             "the pixels of a file cannot be decoded",
             "copy the series again, or export it uncompressed",
         ) from fault
-    wanted = (len(instance.planes), instance.rows, instance.columns)
+    wanted = _stored_shape(instance)
     if pixels.size != wanted[0] * wanted[1] * wanted[2]:
         raise StudyError(Code.BAD_PIXELS, "a file holds another number of pixels than it says", "copy the series again")
-    return _masked(pixels.reshape(wanted), stored_bits, signed=signed)
+    return _masked(_planes_of(pixels.reshape(wanted), instance), stored_bits, signed=signed)
 
 
 def _masked(pixels: VoxelArray, bits: int, *, signed: bool) -> VoxelArray:

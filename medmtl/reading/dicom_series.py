@@ -15,6 +15,10 @@ from medmtl.reading.dicom_header import Instance
 from medmtl.reading.dicom_pixels import stored_values
 from medmtl.reading.dicom_split import Part, Placed, are_stacks, by_orientation, by_traits
 
+_REPAIRS = frozenset(
+    {Code.DUPLICATE_DROPPED, Code.LOCALIZER, Code.SERIES_SPLIT, Code.HEADER_REPAIRED, Code.SLICES_RESAMPLED}
+)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Series:
@@ -26,6 +30,8 @@ class Series:
         label: what sets a part apart from the others of its series, in words.
         slices: instance and plane of each slice, in the order of axis k; empty where refused.
         grid: where the voxels lie, LPS mm; None where refused.
+        places: where the slices lie at uneven distances, the index of each along axis k of `grid`, whose planes are
+            even; else empty.
         error: why it is refused, None where it can be read.
         notices: repairs and warnings so far.
         deviation_mm: largest distance of a slice corner from its header position.
@@ -36,6 +42,7 @@ class Series:
     label: str = ""
     slices: tuple[Placed, ...] = ()
     grid: Grid | None = None
+    places: tuple[float, ...] = ()
     error: StudyError | None = None
     notices: tuple[Notice, ...] = ()
     deviation_mm: float = 0.0
@@ -56,8 +63,7 @@ class Series:
         """ok, repaired or refused."""
         if self.error is not None:
             return "refused"
-        repairs = (Code.DUPLICATE_DROPPED, Code.LOCALIZER, Code.SERIES_SPLIT, Code.HEADER_REPAIRED)
-        return "repaired" if any(notice.code in repairs for notice in self.notices) else "ok"
+        return "repaired" if any(notice.code in _REPAIRS for notice in self.notices) else "ok"
 
     @property
     def derived(self) -> bool:
@@ -79,7 +85,7 @@ class Series:
 
     def refused(self, error: StudyError) -> "Series":
         """The same series, refused for `error`."""
-        return replace(self, slices=(), grid=None, error=error)
+        return replace(self, slices=(), grid=None, places=(), error=error)
 
 
 def judge(instances: Sequence[Instance]) -> list[Series]:
@@ -167,14 +173,28 @@ def _stacked(series: Series, placed: Sequence[Placed]) -> Series:
     except StudyError as error:
         return series.refused(error)
     slices = tuple(placed[kept[index]] for index in found.order)
-    shape = (planes.columns, planes.rows, len(slices))
+    shape = (planes.columns, planes.rows, found.depth)
+    geometry = (*_uneven_notice(found), *_tilt_notice(found))
     return replace(
         series,
         slices=slices,
         grid=Grid(shape=shape, affine=found.affine),
-        notices=(*series.notices, *((_dropped(dropped),) if dropped else ()), *_tilt_notice(found)),
+        places=found.places,
+        notices=(*series.notices, *((_dropped(dropped),) if dropped else ()), *geometry),
         deviation_mm=found.deviation_mm,
     )
+
+
+def _uneven_notice(found: Stack) -> tuple[Notice, ...]:
+    if not found.places:
+        return ()
+    step_mm = float(np.linalg.norm(found.affine[:3, 2]))
+    gaps = np.diff(found.places) * step_mm
+    text = (
+        f"the slices lie {gaps.min():.3g} to {gaps.max():.3g} mm apart: answers are found on {found.depth} planes of "
+        f"{step_mm:.3g} mm, interpolated between the {len(found.order)} slices, and DICOM objects lie on the slices"
+    )
+    return (Notice(code=Code.SLICES_RESAMPLED, text=text),)
 
 
 def _tilt_notice(found: Stack) -> tuple[Notice, ...]:

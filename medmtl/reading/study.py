@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medmtl.errors import Code, Notice, StudyError
+from medmtl.geometry.slices import even_planes
 from medmtl.reading.choice import order_key, reason
 from medmtl.reading.dicom_header import Instance, read_instance
 from medmtl.reading.dicom_pixels import read_pixels
@@ -57,10 +58,11 @@ def read_series(series: Series, notices: tuple[Notice, ...] = ()) -> Volume:
     if series.error is not None or series.grid is None:
         raise reason([series])
     pixels = read_pixels(series.slices)
+    array = even_planes(pixels.array, series.places, series.grid.shape[2]) if series.places else pixels.array
     first = series.first
     multi_frame = any(len(instance.planes) > 1 for instance, _ in series.slices)
     return Volume(
-        array=pixels.array,
+        array=array,
         grid=series.grid,
         modality=first.modality,
         content_hash=_hash_of(series, pixels.content_hash),
@@ -75,6 +77,8 @@ def read_series(series: Series, notices: tuple[Notice, ...] = ()) -> Volume:
             description=first.description,
             number=first.series_number,
             part=series.part,
+            places=series.places,
+            mosaic=first.mosaic,
         ),
         notices=(*notices, *series.notices, *pixels.notices),
     )

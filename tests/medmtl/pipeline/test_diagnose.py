@@ -252,6 +252,14 @@ def test_warnings_of_reading_travel_into_the_findings(oracle: Oracle, planted: P
     assert result.findings["trust"]["level"] == "amber"
 
 
+@pytest.mark.parametrize(("code", "level"), [(Code.SUPERSEDES, "green"), (Code.SLICES_UNVERIFIED, "amber")])
+def test_notices_that_only_inform_lower_no_trust(oracle: Oracle, planted: Planted, code: Code, level: str) -> None:
+    note = Notice(code=code, text="more images came in")
+    result = answer(oracle((4.0, 0.0)), planted(), notices=(note,))
+    assert {row["code"] for row in result.findings["warnings"]} == {code}
+    assert result.findings["trust"]["level"] == level
+
+
 def test_what_the_call_gets_wrong(oracle: Oracle, planted: Planted) -> None:
     with pytest.raises(UsageError) as caught:
         answer(oracle(), planted(), "bones")

@@ -59,11 +59,38 @@ def test_every_corner_of_oblique_stacks_lies_at_its_header_position(angles: Any,
             assert found.affine @ [i, j, k, 1] == pytest.approx([*corner, 1], abs=1e-6)
 
 
-def test_steps_that_add_up_are_refused_and_jitter_is_not() -> None:
+def test_steps_that_add_up_are_uneven_and_jitter_is_not() -> None:
     jitter = [0, 5.008, 9.992, 15.008, 19.992, 25]
-    assert stack(planes(along_z(*jitter))).deviation_mm < 0.05
+    found = stack(planes(along_z(*jitter)))
+    assert found.deviation_mm < 0.05
+    assert found.places == ()
     creeping = np.cumsum([0] + [5 + 0.01 * index for index in range(20)])  # every step within 0.2 mm of the mean
-    assert refusal(planes(along_z(*creeping))) == Code.UNEVEN_SLICES
+    assert_places(planes(along_z(*creeping)))
+
+
+def assert_places(given_planes: Planes) -> Any:
+    """Every corner of every slice lies on the even planes' affine at the slice's place."""
+    found = stack(given_planes)
+    corners = given_planes.corners()[list(found.order)]
+    assert (found.places[0], found.places[-1]) == (0.0, pytest.approx(found.depth - 1))
+    for place, there in zip(found.places, corners, strict=True):
+        for corner, (i, j) in zip(there, [(0, 0), (50, 0), (0, 100), (50, 100)], strict=True):
+            assert found.affine @ [i, j, place, 1] == pytest.approx([*corner, 1], abs=1e-6)
+    return found
+
+
+def test_uneven_slices_get_places_between_even_planes() -> None:
+    found = assert_places(planes(along_z(0, 3, 6, 11, 16)))
+    assert found.depth == 7  # 16 mm in steps of 3 mm at most
+    assert found.affine[2, 2] == pytest.approx(16 / 6)
+    assert found.places == pytest.approx((0, 1.125, 2.25, 4.125, 6))
+    leaning = assert_places(planes([[0, 0.3 * z, z] for z in (0, 4.22, 8.44, 9.58, 16.96, 24.34)]))
+    assert leaning.tilt_deg == pytest.approx(np.degrees(np.arctan(0.3)))
+    assert np.diff(leaning.places).min() > 0.99  # no two slices share a plane
+
+
+def test_uneven_slices_off_one_line_are_refused() -> None:
+    assert refusal(planes([[0, 0, 0], [0.2, 0, 3], [0, 0, 6], [0, 0, 11], [0, 0, 16]])) == Code.UNEVEN_SLICES
 
 
 @pytest.mark.parametrize(
@@ -71,7 +98,10 @@ def test_steps_that_add_up_are_refused_and_jitter_is_not() -> None:
     [
         ((0, 5, 15, 20), Code.MISSING_SLICE),
         ((0, 5, 20, 25), Code.MISSING_SLICE),
-        ((0, 5, 8, 11), Code.UNEVEN_SLICES),
+        ((0, 5.2, 10, 19.3, 24, 29), Code.MISSING_SLICE),
+        ((0, 5, 8, 11, 23), Code.MISSING_SLICE),
+        ((0, 0.1, 5.23, 10.3, 14), Code.UNEVEN_SLICES),
+        ((0, 3, 6, 6.11, 9, 12, 15), Code.UNEVEN_SLICES),
         ((0,), Code.SINGLE_SLICE),
     ],
 )

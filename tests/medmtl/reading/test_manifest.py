@@ -24,7 +24,7 @@ EXPECTED: dict[str, str | Code] = {
     "truncated.zip": Code.TRUNCATED, "missing_slice/": Code.MISSING_SLICE, "missing_two/": Code.MISSING_SLICE,
     "doubled_slice/": OK, "doubled_slice_differs/": Code.DOUBLED_SLICE, "doubled_file/": OK, "shuffled/": OK,
     "reversed_order/": OK, "same_instance_number/": OK, "mixed_series/": OK, "mixed_patients/": Code.MIXED_PATIENTS,
-    "inconsistent_spacing/": Code.UNEVEN_SLICES, "jitter_spacing/": OK, "missing_iop/": Code.MISSING_GEOMETRY,
+    "inconsistent_spacing/": OK, "jitter_spacing/": OK, "missing_iop/": Code.MISSING_GEOMETRY,
     "missing_ipp/": Code.MISSING_GEOMETRY, "missing_ipp_one/": Code.MISSING_GEOMETRY,
     "missing_pixelspacing/": Code.MISSING_GEOMETRY, "zero_pixelspacing/": Code.BAD_GEOMETRY,
     "negative_pixelspacing/": Code.BAD_GEOMETRY, "iop_not_unit/": Code.BAD_GEOMETRY,
@@ -43,13 +43,13 @@ EXPECTED: dict[str, str | Code] = {
     "truncated_last/s08.dcm": Code.TRUNCATED, "perslice_slope_overflow/": OK, "perslice_slope_fraction/": OK,
     "spacing_tolerance_edge/": OK, "overlay_comments.dcm": OK,
 }  # fmt: skip
-SLICES = {"mixed_series/": [4, 4], "two_phases/": [8, 8], "dup_names.zip": [2]}
+SLICES = {"mixed_series/": [4, 4], "two_phases/": [8, 8], "dup_names.zip": [2], "inconsistent_spacing/": [11]}
 NOTICES = {
     "no_preamble.dcm": Code.HEADER_REPAIRED, "bad_charset.dcm": Code.HEADER_REPAIRED, "tilt20/": Code.TILTED,
     "in_plane_shift/": Code.TILTED, "doubled_slice/": Code.DUPLICATE_DROPPED, "doubled_file/": Code.DUPLICATE_DROPPED,
     "localizer_mixed/": Code.LOCALIZER, "two_phases/": Code.SERIES_SPLIT, "mixed_series/": Code.SERIES_CHOSEN,
     "no_slope/": Code.NO_RESCALE, "monochrome1/": Code.INVERTED_DISPLAY, "padding_signed/": Code.PADDING_MASKED,
-    "padding_unsigned/": Code.PADDING_MASKED,
+    "padding_unsigned/": Code.PADDING_MASKED, "inconsistent_spacing/": Code.SLICES_RESAMPLED,
 }  # fmt: skip
 
 
