@@ -18,18 +18,25 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
+from medmtl.answers import Answers
+from medmtl.bundle.bundle import Bundle, read_bundle
 from medmtl.geometry.grid import Grid
+from medmtl.outputs.write_case import write_case
+from medmtl.pipeline.findings_json import build_findings
+from medmtl.pipeline.stored import rules_of
 from medmtl.result import CaseResult
 from medmtl.task import Kind, Label, Task
 from medmtl.volume import Volume
 from medmtl_app.display import describe, write_view
+from medmtl_app.stored_study import write_rules
 from medmtl_app.workspace import StudyState, Workspace
 
 SHAPE = (512, 512, 300)
@@ -40,10 +47,11 @@ FLAGS = [
     "--disable-background-networking",
     "--enable-precise-memory-info",
 ]
-SIZE = {"width": 1440, "height": 900}
+SIZE = ViewportSize(width=1440, height=900)
 PORT = 8623
 MB = 1_000_000
 FRAMES = 150
+MODEL = Path(__file__).resolve().parents[1] / "sample_data" / "models" / "phantom-ct"
 ROOT = """[...document.querySelectorAll("*")].map((one) => one.shadowRoot).find((one) => one?.querySelector(".app"))"""
 
 # every animation frame's own time and when it came
@@ -58,10 +66,15 @@ raf(tick);
 """
 READY = f"""(title) => new Promise((done) => {{
   const root = {ROOT};
+  const former = root.querySelector("[data-ready]").dataset.ready; // a study opens by itself
   const row = [...root.querySelectorAll(".row")].find((one) => one.textContent.includes(title));
   const begun = performance.now();
   row.click();
-  const look = () => root.querySelector("[data-ready]") ? done(performance.now() - begun) : setTimeout(look, 5);
+  const look = () => {{
+    const now = root.querySelector("[data-ready]")?.dataset.ready;
+    if (now && now !== former) done(performance.now() - begun);
+    else setTimeout(look, 5);
+  }};
   look();
 }})"""
 SCROLL = f"""(count) => new Promise((done) => {{
@@ -79,6 +92,14 @@ SCROLL = f"""(count) => new Promise((done) => {{
   step();
 }})"""
 
+# how long the page's own listeners take for a movement of the pointer; capture comes before them, bubbling after
+TIME_EVENTS = """() => {
+  window.handled = [];
+  let begun = 0;
+  window.addEventListener("pointermove", () => { begun = performance.now(); }, true);
+  window.addEventListener("pointermove", () => window.handled.push(performance.now() - begun));
+}"""
+
 
 @click.command()
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for the workspace; used again.")
@@ -95,7 +116,7 @@ def measure(work: Path, zip_mb: int, closing: bool) -> None:
         page.add_init_script(WATCH)
         before = resident(process)
         page.goto(f"http://127.0.0.1:{PORT}")
-        page.locator(".row", has_text="small").wait_for()
+        page.locator("[data-surface]").wait_for()
         rows += reading(page)
         rows.append(("server, more for the open study", f"{resident(process) - before:.0f} MB", "200 MB"))
         rows += uploading(page, process, work, zip_mb)
@@ -113,7 +134,7 @@ def measure(work: Path, zip_mb: int, closing: bool) -> None:
 def reading(page: Page) -> list[tuple[str, str, str]]:
     """Figures of the open study."""
     ready = page.evaluate(READY, "large")
-    page.locator("[data-surface]").wait_for()
+    page.locator("[data-surface]").wait_for()  # gone while it is opened
     drawn, frames = page.evaluate(SCROLL, FRAMES)
     gaps = np.diff(frames)
     again, _ = page.evaluate(SCROLL, FRAMES)
@@ -127,6 +148,7 @@ def reading(page: Page) -> list[tuple[str, str, str]]:
         ("frame to frame, p95", f"{np.percentile(gaps, 95):.0f} ms", "50 ms"),
         ("window change, three planes", spread(window_changes(page)), "10 ms"),
         ("turn of the surfaces", spread(turns(page)), ""),
+        *strokes(page),
         ("browser heap", f"{metrics['JSHeapUsedSize'] / MB:.0f} MB", "350 MB"),
     ]
     heap = page.evaluate("performance.memory.usedJSHeapSize")
@@ -141,6 +163,22 @@ def window_changes(page: Page) -> list[float]:
 def turns(page: Page) -> list[float]:
     """Times of drawing while the surfaces are turned."""
     return dragged(page, "surface", "left")
+
+
+def strokes(page: Page) -> list[tuple[str, str, str]]:
+    """Times of the brush, 10 mm wide: of each of the pointer's events, and of drawing the three planes after it."""
+    page.keyboard.press("b")
+    page.get_by_test_id("radius").fill("10")
+    page.evaluate(TIME_EVENTS)
+    drawn = dragged(page, "axial", "left")
+    events: list[float] = page.evaluate("window.handled")
+    page.get_by_test_id("unsaved").wait_for()
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Escape")
+    return [
+        ("stroke of the brush, an event", spread(events, least=0.0), ""),
+        ("stroke of the brush, three planes", spread(drawn), ""),
+    ]
 
 
 def dragged(page: Page, plane: str, button: Any) -> list[float]:
@@ -181,9 +219,9 @@ def uploading(page: Page, process: subprocess.Popen[bytes], work: Path, size_mb:
     return [(name, f"{took:.1f} s", ""), (f"{name}, server more at its peak", f"{peak[0] - before:.0f} MB", "50 MB")]
 
 
-def spread(times: list[float]) -> str:
-    """Median and 95th percentile of what took time at all."""
-    kept = np.array([time for time in times if time > 0.3])
+def spread(times: list[float], least: float = 0.3) -> str:
+    """Median and 95th percentile of what took longer than `least` ms."""
+    kept = np.array([time for time in times if time >= least])
     return f"{np.median(kept):.1f} / {np.percentile(kept, 95):.1f} ms"
 
 
@@ -220,8 +258,11 @@ def plant(work: Path) -> None:
     for title, shape in (("large", SHAPE), ("small", (64, 64, 20))):
         volume, result = phantom(shape)
         study = kept.add(kept.new_upload(), title=title)
-        write_view(kept.folder(study.id) / "view", volume, result)
-        kept.change(study.id, {"state": StudyState.BLOCKED, "message": "planted", "summary": describe(volume, None)})
+        folder = kept.folder(study.id)
+        write_case(result, folder / "result", frozenset({"nii", "json"}))
+        write_rules(folder, rules_of(model(result.tasks), volume.grid), result.channels, ("CT",))
+        write_view(folder / "view", volume, result)
+        kept.change(study.id, {"state": StudyState.READY, "summary": describe(volume, result.findings)})
     kept.close()
     (work / "planted.json").write_text(json.dumps({"shape": SHAPE}))
 
@@ -234,7 +275,7 @@ def phantom(shape: tuple[int, int, int]) -> tuple[Volume, CaseResult]:
     array = rng.normal(40, 60, shape).astype(np.int16)
     labels = tuple(Label(name=f"organ_{n + 1}", value=n + 1, titles={"en": f"Organ {n + 1}"}) for n in range(8))
     task = Task(name="organs", kind=Kind.SEGMENTATION, labels=labels)
-    probabilities = np.zeros((9, *shape), dtype=np.float16)
+    probabilities: Any = np.zeros((9, *shape), dtype=np.float16)  # half of what a model's take
     probabilities[0] = 1
     mask = np.zeros(shape, dtype=np.uint8)
     wide = shape[0] / shape[2]
@@ -251,10 +292,21 @@ def phantom(shape: tuple[int, int, int]) -> tuple[Volume, CaseResult]:
         mask[near][distance < radius] = n + 1
         array[near][distance < radius] += 60
     volume = Volume(array=array, grid=grid, modality="CT", content_hash="00")
+    answers = Answers(
+        tasks=(task,), grid=grid, image=array, masks={"organs": mask}, foreground={}, case={},
+        calibration=model((task,)).calibration, slice_axis=2, planned_stack=False, minimum_lesion_ml=0.0,
+    )  # fmt: skip
+    context = {"engine": {"name": "none", "device": "cpu"}, "asked": ("organs",), "warnings": [], "allowed": []}
     return volume, CaseResult(
         case="phantom", channels=(volume,), tasks=(task,), masks={"organs": mask},
-        probabilities={"organs": probabilities}, findings={"lesions": None},
+        probabilities={"organs": probabilities},
+        findings=build_findings("phantom", model((task,)), (volume,), answers, context),
     )  # fmt: skip
+
+
+def model(tasks: tuple[Task, ...]) -> Bundle:
+    """The phantoms' model as if it had these tasks."""
+    return replace(read_bundle(MODEL), tasks=tasks)
 
 
 if __name__ == "__main__":

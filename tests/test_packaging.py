@@ -16,7 +16,7 @@ from scripts import setup_env
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"medmtl": ROOT, "medmtl_training": ROOT / "training", "medmtl_app": ROOT / "app"}
-EXTRAS = ("train", "mtl", "app", "pacs", "export", "dev")
+EXTRAS = ("train", "mtl", "app", "signin", "pacs", "export", "dev")
 BUILD_TOOLS = {"pip", "setuptools", "hatchling", "editables"}
 # "GPL" in its own right: LGPL is linked at run time only and allowed
 GPL = re.compile(r"(?<!L)(?<!Lesser )(GPL|GNU General Public|GNU Affero)", re.IGNORECASE)

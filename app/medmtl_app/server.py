@@ -13,12 +13,13 @@ from starlette.middleware import Middleware
 from streamlit import config, runtime
 
 from medmtl.errors import Code, UsageError
+from medmtl.pacs.inbox import default_workspace
 from medmtl_app.door import Door
 from medmtl_app.jobs import Jobs
 from medmtl_app.routes import Api
 from medmtl_app.sessions import Sessions
 from medmtl_app.signin import Reach
-from medmtl_app.workspace import Workspace, default_workspace
+from medmtl_app.workspace import Workspace
 
 PAGE = Path(__file__).resolve().parent / "page.py"
 CONFIG = {

@@ -84,7 +84,9 @@ def _check_sign_in(where: str) -> None:
         todo = f"set {', '.join(missing)} under [auth] in .streamlit/secrets.toml, or use --host {LOOPBACK[0]}"
         raise UsageError(Code.BAD_OPTION, what, todo)
     if find_spec("authlib") is None:
-        raise UsageError(Code.BAD_OPTION, f"{what}, and Authlib is not installed", "run pip install 'streamlit[auth]'")
+        raise UsageError(
+            Code.BAD_OPTION, f"{what}, and Authlib is not installed", "run pip install 'medmtl[app,signin]'"
+        )
     if len(str(section["cookie_secret"])) < _SECRET_CHARACTERS:
         todo = f"make it {_SECRET_CHARACTERS} random characters or more"
         raise UsageError(Code.BAD_OPTION, f"{what}, and its cookie_secret is short", todo)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from medmtl.outputs.numbers import amount, percent
+from medmtl.outputs.numbers import amount, figure, percent
 from medmtl.outputs.sentences import LANGUAGES, RESEARCH_USE, inside_sentence, report_sentences, title_of
 from medmtl_app.reviews import review_page
 from medmtl_app.stored_study import RULES, case_folder, newest_version, read_json, view_of
@@ -98,6 +98,7 @@ def _add_amounts(structures: list[dict[str, Any]], findings: Mapping[str, Any]) 
         row["title"] = _titles(findings, f"{row['task']}.{row['name']}")
         row["group"] = task["title"]
         row["amount"] = amount(values["ml"], "mL")
+        row["likely"] = _likely(values)
         row["truncated"] = values["truncated"]
         mass = grams.get((row["task"], row["name"]))
         row["mass"] = None if mass is None else amount(mass, "g")
@@ -109,6 +110,7 @@ def _lesions(findings: Mapping[str, Any], drawn: list[dict[str, Any]] | None) ->
     if found is None:
         return None
     totals = found["totals"]
+    sureness = "confidence" if totals["confidence_calibrated"] else "mean_probability"
     rows = []
     for item in found["items"] if drawn is None else drawn:
         held = sorted(((n, ml) for n, ml in item["ml_by_label"].items() if ml > 0.0), key=lambda one: -one[1])
@@ -118,16 +120,28 @@ def _lesions(findings: Mapping[str, Any], drawn: list[dict[str, Any]] | None) ->
                 "amount": amount(item["ml"], "mL"),
                 "long": amount(item["long_axis_mm"], "mm"),
                 "short": amount(item["short_axis_mm"], "mm"),
-                "confidence": None if item["confidence"] is None else percent(item["confidence"]),
+                "sure": None if item[sureness] is None else percent(item[sureness]),
                 "parts": [{"title": _titles(findings, f"lesions.{n}"), "amount": amount(ml, "mL")} for n, ml in held],
                 "host": _inside(findings, item["host"]) if item.get("host") else None,
             }
         )
-    share = None if totals["percent_of_host"] is None else amount(totals["percent_of_host"], "%")
-    host = None
-    if totals["host"]:
-        host = _inside(findings, totals["host"])
-    return {"count": totals["count"], "amount": amount(totals["ml"], "mL"), "share": share, "host": host, "items": rows}
+    return {
+        "count": totals["count"],
+        "amount": amount(totals["ml"], "mL"),
+        "likely": _likely(totals),
+        "sureness": sureness,
+        "share": None if totals["percent_of_host"] is None else amount(totals["percent_of_host"], "%"),
+        "host": _inside(findings, totals["host"]) if totals["host"] else None,
+        "items": rows,
+    }
+
+
+def _likely(measured: Mapping[str, Any]) -> dict[str, str] | None:
+    """The interval of a volume; None where none was measured, and where nothing was found."""
+    if not measured["ml_interval"] or not measured["ml"]:
+        return None
+    low, high = measured["ml_interval"]
+    return {"low": figure(low, "mL"), "high": amount(high, "mL")}
 
 
 def _derived(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -177,7 +191,7 @@ def _influence(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
             "structure": row["structure"],
             "title": _titles(findings, row["structure"]),
             "change": row["change"],
-            "text": f"{100.0 * row['change']:+.1f} %".replace("-", "\N{MINUS SIGN}"),
+            "text": f"{100.0 * row['change']:+.1f}".replace("-", "\N{MINUS SIGN}"),
         }
         for row in findings["diagnosis"].get("influence", ())
         if row["structure"].split(".")[0] in findings["tasks"]

@@ -1,7 +1,6 @@
 """The workspace: a private folder with uploads, results and a worklist that survives a crash."""
 
 import json
-import os
 import secrets
 import shutil
 import sqlite3
@@ -201,14 +200,6 @@ class Workspace:
         shutil.rmtree(self.folder(study_id), ignore_errors=True)
         if not left:
             shutil.rmtree(self.upload_folder(study.upload), ignore_errors=True)
-
-
-def default_workspace() -> Path:
-    """`$MEDMTL_WORKSPACE`, or `medmtl/workspace` below the user's data folder."""
-    if given := os.environ.get("MEDMTL_WORKSPACE"):
-        return Path(given)
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "medmtl" / "workspace"
 
 
 def _study(row: sqlite3.Row) -> Study:

@@ -9,7 +9,6 @@ import numpy as np
 
 from medmtl.answers import Answers
 from medmtl.errors import Code, Notice
-from medmtl.findings.calibration import Calibration
 from medmtl.findings.components import components
 from medmtl.findings.extent import Box, mask_extent
 from medmtl.pipeline.findings_json import measure
@@ -169,7 +168,7 @@ def _answers(model: CaseResult, rules: Rules, masks: Mapping[str, VoxelArray]) -
         masks=masks,
         foreground={},
         case={task.name: _case(task, values[task.name]) for task in model.tasks if not task.is_voxel},
-        calibration=Calibration(),  # held-out errors are the model's, not the reader's
+        calibration=rules.calibration,
         slice_axis=rules.slice_axis,
         planned_stack=rules.planned_stack,
         minimum_lesion_ml=rules.minimum_lesion_ml,

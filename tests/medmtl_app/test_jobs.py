@@ -1,6 +1,7 @@
 """Jobs run in processes of their own: one that ends, one that dies, one that is cancelled."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -107,3 +108,55 @@ def test_a_stopped_server_leaves_its_study_for_the_next_start(tmp_path: Path) ->
     second.start()
     assert await_study(second.workspace, study.id, ended).state is StudyState.READY
     second.stop()
+
+
+CRASHING = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from medmtl_app.workspace import Workspace
+from tests.medmtl_app.test_jobs import ScriptedJobs, await_study
+
+jobs = ScriptedJobs(Workspace(Path({root!r})))
+jobs.script = {script!r}
+jobs.start()
+await_study(jobs.workspace, {study!r}, lambda one: one.done == 1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
+    """Killed in the middle of a study: that one and the next are answered after a new start, the rest stays."""
+    before = Workspace(tmp_path)
+    done = before.add(before.new_upload(), title="done")
+    before.change(done.id, {"state": StudyState.READY, "summary": {"lesions": 2}})
+    upload = before.new_upload()
+    (before.upload_folder(upload) / "image.dcm").write_bytes(b"as it came")
+    studies = [before.add(upload), before.add(upload, number=1)]
+    before.close()
+    talking = "import time\nwhile True: print('{}', flush=True); time.sleep(0.01)"  # ends once nobody listens
+    script = say({"event": "windows", "done": 1, "total": 9}) + talking
+    code = CRASHING.format(paths=sys.path, root=str(tmp_path), script=script, study=studies[0].id)
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == -signal.SIGKILL
+    after = ScriptedJobs(Workspace(tmp_path))
+    states = [after.workspace.study(study.id).state for study in (done, *studies)]
+    assert states == [StudyState.READY, StudyState.RUNNING, StudyState.WAITING]
+    after.script = say(END)
+    after.start()
+    for study in studies:
+        assert await_study(after.workspace, study.id, ended).state is StudyState.READY
+    after.stop()
+    assert after.workspace.study(done.id).summary == {"lesions": 2}
+    assert (after.workspace.upload_folder(upload) / "image.dcm").read_bytes() == b"as it came"
+
+
+def test_a_cancelled_study_can_be_run_again(jobs: ScriptedJobs) -> None:
+    jobs.script = say(END)
+    study = jobs.workspace.add(jobs.workspace.new_upload())
+    jobs.cancel(study.id)
+    jobs.start()
+    assert jobs.workspace.study(study.id).state is StudyState.CANCELLED
+    assert jobs.again(study.id, "")
+    assert await_study(jobs.workspace, study.id, ended).state is StudyState.READY
+    jobs.cancel(study.id)  # too late: what has ended stays as it ended
+    assert jobs.workspace.study(study.id).state is StudyState.READY

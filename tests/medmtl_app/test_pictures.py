@@ -1,5 +1,6 @@
 """Pictures of the pages for the documentation: the shipped model on the sample heart, phantom-ct on an abdomen."""
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from medmtl_app.sample import sample_path
 from sample_data.dicom_study import StudyText, write_dicom_study
 from sample_data.phantoms import phantom
 from tests.medmtl_app.conftest import serving
+from tests.medmtl_app.test_review_browser import drag, place
 
 SIZE = {"width": 1440, "height": 900}
 JOB_MS = 900_000
@@ -55,6 +57,9 @@ def test_pictures_of_the_pages(browser: Any, tmp_path: Path) -> None:
         page.get_by_text("复制为文本").wait_for()
         shoot("viewer-reading-zh", page)
         page.get_by_role("button", name="EN").click()
+        correct_and_save(page, tmp_path / "workspace")
+        shoot("viewer-review", page)
+        page.keyboard.press("Escape")
 
         (tmp_path / "letter.txt").write_text("no image")
         page.get_by_test_id("file-input").set_input_files(tmp_path / "letter.txt")
@@ -80,3 +85,29 @@ def test_pictures_of_the_pages(browser: Any, tmp_path: Path) -> None:
         with Image.open(target / f"{name}.png") as picture:
             assert min(picture.size) > 150
             assert len(picture.convert("L").getcolors() or ()) > 60, f"{name} is empty"
+
+
+def correct_and_save(page: Any, workspace: Path) -> None:
+    """Draws on lesion 1, accepts lesion 2 and rejects lesion 3, saves version 1, unfolds what the class rests on."""
+    [folder] = (workspace / "studies").iterdir()
+    view = json.loads((folder / "view" / "view.json").read_text())
+    canvas = page.locator('canvas[data-plane="axial"]')
+    page.get_by_test_id("accept-2").click()
+    page.get_by_test_id("reject-3").click()
+    page.get_by_test_id("comment-3").fill("Partial volume of the cavity")
+    page.get_by_test_id("comment-3").blur()
+    page.get_by_test_id("lesion-1").click()
+    drag(page, canvas, "b", [])
+    page.get_by_test_id("radius").fill("3")
+    page.evaluate(SETTLED)
+    x, y, scale = place(canvas, view, view["lesions"][0]["jump"])
+    drag(page, canvas, "", [(x, y), (x - 2 * scale, y + 16 * scale)])
+    page.get_by_test_id("unsaved").wait_for()
+    page.get_by_test_id("save-review").click()
+    page.get_by_test_id("reader").fill("Dr A")
+    page.get_by_test_id("save-now").click()
+    page.locator('[data-version="1"][data-ready]').wait_for()
+    page.locator("[data-surface]").wait_for()
+    page.get_by_test_id("rests-on").click()
+    page.get_by_test_id("brush").wait_for()
+    page.locator(".notice").wait_for(state="hidden")

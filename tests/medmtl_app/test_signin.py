@@ -76,7 +76,7 @@ def test_a_stated_proxy_alone_may_ask(section: dict[str, str]) -> None:
 
 def test_without_authlib_it_is_refused(section: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signin, "find_spec", lambda name: None)
-    assert "streamlit[auth]" in refusal("0.0.0.0", PEM, PEM, None)
+    assert "medmtl[app,signin]" in refusal("0.0.0.0", PEM, PEM, None)
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def issuer() -> Iterator[str]:
 
 def test_a_reader_signs_in_over_tls(browser: Any, tmp_path: Path) -> None:
     """A self-signed certificate, a provider of our own: no worklist before the sign-in, none after the sign-out."""
-    pytest.importorskip("authlib", reason="Authlib is not installed (streamlit[auth])")
+    pytest.importorskip("authlib", reason="Authlib is not installed (medmtl[signin])")
     pytest.importorskip("joserfc", reason="joserfc comes with Authlib")
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from medmtl_app.workspace import StudyState, Workspace, default_workspace
+from medmtl.pacs.inbox import default_workspace
+from medmtl_app.workspace import StudyState, Workspace
 
 
 def test_only_the_owner_may_look_in(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ class App extends Reading {
     const options = { signal: this.leave.signal };
     try {
       const opened = await this.api.json(`studies/${id}${version === undefined ? "" : `?version=${version}`}`, options);
-      const former = version !== undefined && this.open?.study.id === id && this.scene?.voxels ? { scene: this.scene, panes: this.panes } : null;
+      const former = version !== undefined && this.open?.study.id === id && this.scene?.voxels ? { scene: this.scene, panes: this.panes, radius: this.brush?.radius } : null;
       delete this.frame.dataset.ready;
       delete this.frame.dataset.surface;
       Object.assign(this, { open: opened, scene: null, panes: [], current: 0, maximised: null, loaded: 0, person: null, unfolded: new Set() });
@@ -170,6 +170,7 @@ class App extends Reading {
     const { view } = page;
     this.scene = new Scene(view);
     if (page.review) Object.assign(this, { brush: new Brush(this.scene), review: new Review(this, page) });
+    if (this.brush && former?.radius) this.brush.radius = former.radius;
     if (this.brush) this.brush.listeners.add(() => this.brushTold());
     else if (BRUSHES.includes(this.tool)) this.setTool("crosshair");
     const order = [this.scene.main, ...Object.keys(this.scene.planes).filter((name) => name !== this.scene.main)];

@@ -40,15 +40,16 @@ function classes(app, block) {
   const rows = block.rows.map((row) => {
     const filled = h("i");
     filled.style.width = `${100 * row.p}%`;
-    const parts = [h("span", {}, app.say(row.title)), h("span", { class: "bar" }, filled), h("b", {}, row.text)];
-    if (!row.chosen || !block.influence?.length) return h("div", { class: row.chosen ? "class chosen" : "class" }, ...parts);
+    const explained = row.chosen && block.influence?.length > 0;
+    const parts = [h("span", {}, app.say(row.title), explained ? icon("unfold") : null), h("span", { class: "bar" }, filled), h("b", {}, row.text)];
+    if (!explained) return h("div", { class: row.chosen ? "class chosen" : "class" }, ...parts);
     return h("button", { class: "class chosen", title: app.t("rests_on"), "aria-expanded": String(app.unfolded.has(block.name)), "data-testid": "rests-on",
       onclick: () => unfold(app, block.name) }, ...parts);
   });
-  const rests = app.unfolded.has(block.name) ? restsOn(app, block.influence) : null;
-  const set = block.set ? h("p", { class: "set" }, app.t("prediction_set"), ...block.set.map((titles) => h("span", { class: "pill" }, app.say(titles)))) : null;
+  if (app.unfolded.has(block.name)) rows.splice(block.rows.findIndex((row) => row.chosen) + 1, 0, restsOn(app, block.influence));
+  const set = block.set?.length > 1 ? h("p", { class: "set" }, app.t("prediction_set"), ...block.set.map((titles) => h("span", { class: "pill" }, app.say(titles)))) : null;
   const basis = block.basis ? h("p", { class: "note" }, app.t(`basis_${block.basis}`)) : null;
-  return section(block.name === "diagnosis" ? app.t("diagnosis") : app.say(block.title), note, [...rows, rests, set, basis, ownClass(app, block)].filter(Boolean));
+  return section(block.name === "diagnosis" ? app.t("diagnosis") : app.say(block.title), note, [...rows, set, basis, ownClass(app, block)].filter(Boolean));
 }
 
 function unfold(app, what) {
@@ -62,14 +63,21 @@ function restsOn(app, influence) {
     const shown = app.scene.structures.find((one) => `${one.task}.${one.name}` === structure);
     const filled = h("i", { class: change < 0 ? "against" : "" });
     filled.style.width = `${Math.min(100, 100 * Math.abs(change))}%`;
-    const parts = [h("span", {}, app.say(title)), h("span", { class: "bar" }, filled), h("b", {}, text)];
+    const swatch = h("i", { class: "swatch" });
+    if (shown) swatch.style.background = shown.color;
+    const parts = [h("span", {}, shown ? swatch : null, app.say(title)), h("span", { class: "bar" }, filled), h("b", {}, text)];
     const goTo = shown && (shown.jump ?? shown.low);
-    return goTo ? h("button", { class: "class influence", title: app.t("jump"), onclick: () => app.scene.goTo(goTo) }, ...parts) : h("div", { class: "class influence" }, ...parts);
+    return goTo ? h("button", { class: "class influence", title: `${app.say(title)} · ${app.t("jump")}`, "data-testid": `influence-${structure}`, onclick: () => app.scene.goTo(goTo) }, ...parts) : h("div", { class: "class influence" }, ...parts);
   });
   return h("div", { class: "rests-on", "data-testid": "influence" }, h("p", { class: "note" }, app.t("rests_on_note")), ...rows);
 }
 
-function lesions(app, { count, amount, share, host, items }) {
+/** Between what the true volume lies, most likely; nothing where it was not measured. */
+function interval(app, likely) {
+  return likely ? h("small", { class: "likely", title: app.t("likely_why") }, app.t("likely", likely)) : null;
+}
+
+function lesions(app, { count, amount, likely, sureness, share, host, items }) {
   const { t } = app;
   const share_of = share && host ? t("share_of", { share, host: app.say(host) }) : null;
   const total = count ? [amount, share_of].filter(Boolean).join(" · ") : null;
@@ -82,14 +90,14 @@ function lesions(app, { count, amount, share, host, items }) {
     },
     h("b", { class: "number" }, String(item.id)),
     h("span", { class: "lesion-title" }, app.say(most?.title) || t("lesion"), item.host ? h("em", {}, ` · ${app.say(item.host)}`) : null),
-    h("span", { class: "lesion-size" }, [`${item.long.replace(" mm", "")} × ${item.short}`, item.confidence && t("confidence", { p: item.confidence })].filter(Boolean).join(" · ")),
-    ...rest.map((part) => h("span", { class: "lesion-size" }, `+ ${app.say(part.title)} ${part.amount}`)),
+    h("span", { class: "lesion-size" }, [`${item.long.replace(" mm", "")} × ${item.short}`, item.sure && t(`sure_${sureness}`, { p: item.sure })].filter(Boolean).join(" · ")),
+    ...rest.map((part) => h("span", { class: "lesion-size" }, `+ ${app.say(part.title)} `, h("span", { class: "whole" }, part.amount))),
     h("b", { class: "ml" }, item.amount));
     const { decision } = wordOf(app, "lesions", item.id);
     return h("div", { class: `lesion-row ${decision}`, "aria-current": place === app.current ? "true" : false, "data-testid": `lesion-row-${item.id}` },
       button, decisionButtons(app, "lesions", item.id, name), commentField(app, "lesions", item.id, name, place === app.current && decision !== "open"));
   });
-  return section(count ? lesionCount(t, count, true) : t("lesions"), total, rows.length ? rows : [noLesion(app)]);
+  return section(count ? lesionCount(t, count, true) : t("lesions"), total, [interval(app, likely), ...(rows.length ? rows : [noLesion(app)])].filter(Boolean));
 }
 
 /** An empty list can be agreed to, or the reader draws what was missed. */
@@ -129,12 +137,12 @@ function structureRow(app, structure) {
   const { decision } = wordOf(app, "structures", path);
   return h("div", { class: `structure ${decision}`, "data-testid": `structure-${structure.name}` },
     eye, swatch,
-    h("button", { class: "name", title: t("jump"), onclick: () => app.scene.goTo(structure.jump ?? structure.low) }, name),
+    h("button", { class: "name", title: `${name} · ${t("jump")}`, onclick: () => app.scene.goTo(structure.jump ?? structure.low) }, name),
     h("span", { class: "ml" }, structure.amount ?? "–", structure.mass ? h("em", {}, structure.mass) : null),
     structure.truncated ? h("span", { class: "cut", title: t("truncated") }, icon("warn", t("truncated"))) : null,
     h("button", { class: "icon-button", "aria-label": t("style_of", { name }), onclick: () => unfold(app, structure) }, icon("dots")),
     structure.task === "lesions" ? null : decisionButtons(app, "structures", path, name),
-    more, structure.task === "lesions" ? null : commentField(app, "structures", path, name, app.unfolded.has(structure)));
+    interval(app, structure.likely), more, structure.task === "lesions" ? null : commentField(app, "structures", path, name, app.unfolded.has(structure)));
 }
 
 function settings(app, structure, swatch) {

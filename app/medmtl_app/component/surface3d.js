@@ -21,13 +21,13 @@ export class SurfacePane {
 
   /** Fetches the surfaces of all structures. */
   async load(api, grant, options) {
-    for (const structure of this.scene.structures.filter((row) => row.mesh)) {
+    this.meshes = await Promise.all(this.scene.structures.filter((row) => row.mesh).map(async (structure) => {
       const { file, vertices, triangles } = structure.mesh;
       const { buffer } = await api.bytes(`voxels/${grant}/${file}`, 12 * (vertices + triangles), options);
       const positions = new Float32Array(buffer, 0, 3 * vertices);
       const corners = new Uint32Array(buffer, 12 * vertices);
-      this.meshes.push({ key: file, structure, positions, triangles: corners, normals: normals(positions, corners), ...bounds(positions) });
-    }
+      return { key: file, structure, positions, triangles: corners, normals: normals(positions, corners), ...bounds(positions) };
+    }));
     const low = [0, 1, 2].map((n) => Math.min(...this.meshes.map((mesh) => mesh.low[n])));
     const high = [0, 1, 2].map((n) => Math.max(...this.meshes.map((mesh) => mesh.high[n])));
     this.centre = low.map((value, n) => (value + high[n]) / 2);
