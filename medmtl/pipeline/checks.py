@@ -4,6 +4,7 @@ from typing import Any
 
 from medmtl.answers import Answers
 from medmtl.errors import Code, Notice
+from medmtl.outputs.numbers import percent
 from medmtl.task import Kind, Task
 
 NORMAL_CODE = "17621005"  # SNOMED CT "Normal": the class that says nothing was found
@@ -34,7 +35,7 @@ def trust(checks: list[dict[str, Any]], answers: Answers, warnings: list[Notice]
         if task.kind in (Kind.CLASSIFICATION, Kind.ORDINAL) and task.name in answers.case:
             best = float(answers.case[task.name].max())
             if best < _SURE:
-                shown = round(best, 4)
+                shown = percent(best)
                 amber.append({"en": f"The probability of the named class is only {shown}.",
                               "zh": f"所报类别的概率仅为 {shown}。"})  # fmt: skip
     amber += [
