@@ -104,6 +104,7 @@ class Code(StrEnum):
     RARE_CLASS = "rare-class"
     UNLISTED_FILE = "unlisted-file"
     SEEN_IN_TRAINING = "seen-in-training"
+    FAST_WAY = "fast-way"
     CHECKPOINT_MISMATCH = "checkpoint-mismatch"
     RUN_EXISTS = "run-exists"
     NOT_CONVERGING = "not-converging"
@@ -291,6 +292,7 @@ MEANINGS: dict[Code, str] = {
     Code.NOT_ANNOTATED: "a case has no label at all and teaches nothing; annotate it or remove its row",
     Code.RARE_CLASS: "a class has too few cases to be learnt or measured; add cases, or merge it with another",
     Code.UNLISTED_FILE: "a file of the data set belongs to no row of `cases.csv`; add the row or remove the file",
+    Code.FAST_WAY: "a case was answered with --fast, which the model's figures do not cover; run it without",
     Code.SEEN_IN_TRAINING: "a case was part of the model's training and cannot be scored with it; use held-out cases",
     Code.CHECKPOINT_MISMATCH: "the checkpoint was made with other settings or data; resume with the same ones, "
     "or start a new run",

@@ -26,6 +26,7 @@ from medmtl.result import CaseResult
 from medmtl.volume import Volume
 
 log = logging.getLogger(__name__)
+_FAST_NOTICE = Notice(code=Code.FAST_WAY, text="answered the fast way, for which the model has no measured figures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +229,7 @@ def _one(
         tasks=options.tasks,
         allowed=options.allowed,
         keep_probabilities="prob" in options.formats,
-        notices=options.notices,
+        notices=(*options.notices, *((_FAST_NOTICE,) if options.fast else ())),
     )
     with ExitStack() as stack:
         finish = None

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -171,3 +172,16 @@ def test_every_refusal_is_one_line_without_the_folder(studies: Path, bundle: Bun
         line = error.line("case")
         assert "\n" not in line
         assert str(studies) not in line
+
+
+def test_the_fast_way_says_that_no_figures_hold_for_it(studies: Path, bundle: Bundle, tmp_path: Path) -> None:
+    outcomes = run_batch(
+        discover(studies / "a_good.nii.gz", channels=1),
+        Models(bundle, "cpu", fast=True),
+        replace(OPTIONS, fast=True),
+        tmp_path / "out",
+        lambda case: None,
+    )
+    assert [outcome.line.state for outcome in outcomes] == [State.WARNED]
+    found = json.loads((tmp_path / "out" / "a_good" / "findings.json").read_text(encoding="utf-8"))
+    assert [row["code"] for row in found["warnings"]] == ["fast-way"]
