@@ -205,7 +205,7 @@ def _reasons(
             reasons.append(f"{series.error.what}; {series.error.todo}")
         elif id(series) in known and series in pool:
             sibling = series.part is not None and series.first.series_uid == best.first.series_uid
-            why = "a later volume of the same series" if sibling and losses[id(series)] == 7 else ""
+            why = "a later volume of the same series" if sibling and losses[id(series)] == len(_MARKS) - 1 else ""
             reasons.append(f"{why or _MARKS[losses[id(series)]]}; name it with --series to read it")
         else:
             reasons.append("another series was named")
