@@ -17,7 +17,7 @@ from medmtl.preparation.plan import Plan
 from medmtl.shapes import VoxelArray
 
 _SLOPE, _EPSILON = 0.01, 1e-5  # of leaky units and of instance normalisation
-_LITTLE_ML, _LITTLE_SPREAD = 0.05, 1e-4  # as in `CaseHead`
+_LITTLE_ML, _LITTLE_SPREAD, _LITTLE_SQUARE = 0.05, 1e-4, 1e-4  # as in `CaseHead`
 
 
 class ForeignNetworkError(ValueError):
@@ -124,7 +124,12 @@ def case_graph(weights: Weights, channels: int, head: Head) -> Any:
     variance = op.relu(op.subtract(square, op.multiply(intensity, intensity)))
     spread = op.sqrt(op.add(variance, _number(_LITTLE_SPREAD)))
     known = [share, op.log(op.add(ml, _number(1.0))), intensity, spread]
-    burden = _leaky(_linear(weights, f"{prefix}.burden.0", op.concat([_flat(part) for part in known], 1)))
+    columns_known = op.concat([_flat(part) for part in known], 1)
+    if f"{prefix}.standardise.mean" in weights:
+        mean, square = (weights[f"{prefix}.standardise.{part}"].reshape(1, -1) for part in ("mean", "square"))
+        spread_seen = np.sqrt(square + np.float32(_LITTLE_SQUARE))
+        columns_known = op.divide(op.subtract(columns_known, op.constant(mean)), op.constant(spread_seen))
+    burden = _leaky(_linear(weights, f"{prefix}.burden.0", columns_known))
     burden = _linear(weights, f"{prefix}.burden.3", burden)
     appearance = _linear(weights, f"{prefix}.appearance.1", _flat(_part(means, 2, 2 * channels, columns - 1)))
     return ov.Model([_named(head.name, op.add(burden, appearance))], [sums, voxel_ml], "case")

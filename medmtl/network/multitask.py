@@ -72,7 +72,9 @@ class MultiTaskNet(nn.Module):
         if case_heads:
             guides = sum(head.outputs - head.exclusive for head in dense if head.name in self.guiding)
             self.pooling = GuidedPooling(plan, channels, guides)
-            self.case_heads.update({head.name: CaseHead(self.pooling, channels, head.outputs) for head in case_heads})
+            for head in case_heads:
+                made = CaseHead(self.pooling, channels, head.outputs, standardise=plan.standardise)
+                self.case_heads[head.name] = made
 
     def forward(self, image: Tensor, weight: Tensor, asked: Collection[str]) -> WindowOutput:
         """Answers to the asked tasks; no other full-resolution decoder runs.

@@ -12,6 +12,8 @@ from medmtl.preparation.plan import Plan
 PROJECTED = 24
 ATTENTIONS = 2
 DROPOUT = 0.5
+_FOLLOW = 0.01  # how much of the running mean one case moves
+_LITTLE_SQUARE = 1e-4  # keeps columns that never change finite
 _LITTLE_ML = 0.05  # keeps means finite where a structure is absent
 
 
@@ -52,13 +54,38 @@ class GuidedPooling(nn.Module):
         return torch.einsum("bmijk,bcijk->bmc", weighted, columns)
 
 
+class Standardise(nn.Module):
+    """Columns brought to mean 0 and spread 1 by what training has seen of them so far; any batch size will do.
+
+    The running mean and spread are the same in training and afterwards, so that one case and a batch of it agree.
+    """
+
+    mean: Tensor
+    square: Tensor
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(columns))
+        self.register_buffer("square", torch.ones(columns))
+
+    def forward(self, given: Tensor) -> Tensor:
+        """`(batch, column)` to `(batch, column)`."""
+        if self.training:
+            with torch.no_grad():
+                share = 1.0 - (1.0 - _FOLLOW) ** given.shape[0]
+                self.mean.lerp_(given.mean(dim=0), share)
+                self.square.lerp_((given - self.mean).square().mean(dim=0), share)
+        return (given - self.mean) / (self.square + _LITTLE_SQUARE).sqrt()
+
+
 class CaseHead(nn.Module):
     """Logits of one case-level task from the pooled sums: burden first, appearance strongly regularised."""
 
-    def __init__(self, pooling: GuidedPooling, channels: int, outputs: int) -> None:
+    def __init__(self, pooling: GuidedPooling, channels: int, outputs: int, *, standardise: bool = False) -> None:
         super().__init__()
         self.channels = channels
         burden = pooling.maps * (2 + 2 * channels)
+        self.standardise = Standardise(burden) if standardise else None
         self.burden = nn.Sequential(nn.Linear(burden, 16), nn.LeakyReLU(0.01), nn.Dropout(0.2), nn.Linear(16, outputs))
         self.appearance = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(pooling.maps * PROJECTED, outputs))
 
@@ -70,4 +97,6 @@ class CaseHead(nn.Module):
         intensity, square = means[..., : self.channels], means[..., self.channels : 2 * self.channels]
         spread = (square - intensity.square()).clamp_min(0.0).add(1e-4).sqrt()
         burden = torch.cat([share, torch.log1p(ml), intensity.flatten(1), spread.flatten(1)], dim=1)
+        if self.standardise is not None:
+            burden = self.standardise(burden)
         return self.burden(burden) + self.appearance(means[..., 2 * self.channels :].flatten(1))

@@ -66,6 +66,8 @@ class Plan:
         overlap: least overlap of neighbouring windows, as a fraction of the window.
         keep_largest: voxel tasks of which only the largest connected piece is kept.
         minimum_lesion_ml: smaller lesions are not reported.
+        standardise: whether case-level heads bring volumes, shares and intensities to one scale before they weigh them:
+            for classes that follow from ratios of volumes.
         sharing: what tasks share: "hard" (one encoder), "cross-task-attention" between the decoders, or one of the
             experimental "soft", "shared-private", "moe", "task-graph".
         guides: voxel tasks whose coarse maps guide case-level heads; all where empty. A task that was added to a
@@ -88,6 +90,7 @@ class Plan:
     overlap: float = 0.5
     keep_largest: tuple[str, ...] = ()
     minimum_lesion_ml: float = 0.1
+    standardise: bool = False
     sharing: str = "hard"
     guides: tuple[str, ...] = ()
 

@@ -137,6 +137,16 @@ def test_thick_stacks_are_read_slice_by_slice() -> None:
         assert torch.all(logs.diff().abs().round() == 1)
 
 
+def test_thin_slices_are_read_as_far_apart_as_asked_and_thick_ones_are_not() -> None:
+    """mL say how far: the block of 2 slices counts what it did, in fewer, thicker slices."""
+    augmentation = replace(STILL, thick_slices=1.0, thickest_mm=15.0)
+    thin = crops(block_case(), replace(WHOLE, augmentation=augmentation), 60)
+    factors = [crop.voxel_ml / 0.0135 for crop in thin]
+    assert 2.2 < max(factors) <= 15.0 / 6.0
+    thick = crops(block_case(spacing=(1.5, 1.5, 12.0)), replace(WHOLE, augmentation=augmentation), 60)
+    assert max(crop.voxel_ml / 0.0135 for crop in thick) <= 1.6
+
+
 def test_flips_of_the_plan_and_no_others() -> None:
     labels = np.zeros((40, 36, 10), np.uint8)
     labels[16:24, 15:21, 4:6], labels[16, 15, 4] = 1, 2  # a mark in one corner

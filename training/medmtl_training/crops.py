@@ -91,7 +91,8 @@ def _matrix(
     log = np.log(augmentation.scale)
     scale = np.exp(rng.uniform(-log, log) + rng.uniform(-log / 3, log / 3, size=3))
     if augmentation.thick_slices:
-        scale[2] = rng.uniform(1.0, 1.6) if rng.random() < augmentation.thick_slices else 1.0
+        thickest = max(1.6, augmentation.thickest_mm / case.spacing[2])
+        scale[2] = rng.uniform(1.0, thickest) if rng.random() < augmentation.thick_slices else 1.0
     for axis in flips:
         scale[axis] *= rng.choice([-1.0, 1.0])
     spacing = np.asarray(case.spacing)

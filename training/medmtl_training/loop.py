@@ -176,8 +176,12 @@ class Trainer:
         """How the tasks' gradients of the shared weights stand to each other; changes nothing."""
         self._seed()
         self.net.train()
+        kept = [value.clone() for value in self.net.buffers()]
         losses, _ = self._losses(batch.to(self.hardware.device), every=True)
-        return look(self.done, losses, self.shared)
+        looks = look(self.done, losses, self.shared)
+        for value, before in zip(self.net.buffers(), kept, strict=True):
+            value.copy_(before)
+        return looks
 
     def _seed(self) -> None:
         # dropout and whatever a method draws are functions of the step, so that a resumed run draws the same

@@ -17,6 +17,7 @@ class Augmentation:
         scale: largest factor of size, both ways.
         elastic_mm: amplitude of smooth displacements.
         thick_slices: probability that slices are read up to 1.6 times further apart.
+        thickest_mm: slices thinner than this are read up to this far apart instead; 0 for never.
         cut_slices: probability that slices at either end are missing.
         shifted_slices: probability that slices lie a little beside each other (breath-holds).
         intensity: probability of each intensity change.
@@ -28,6 +29,7 @@ class Augmentation:
     scale: float = 1.25
     elastic_mm: float = 3.0
     thick_slices: float = 0.0
+    thickest_mm: float = 0.0
     cut_slices: float = 0.0
     shifted_slices: float = 0.0
     intensity: float = 0.2

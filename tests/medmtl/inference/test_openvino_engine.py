@@ -50,12 +50,15 @@ def window(plan: Plan, channels: int, seed: int = 0) -> tuple[np.ndarray, np.nda
         (TWO, 2, heart_tasks(**FURTHER)),
         (CUBE, 1, ONLY_CASES),
         (replace(STACK, sharing="cross-task-attention"), 1, heart_tasks(**FURTHER)),
+        (replace(TWO, standardise=True), 2, heart_tasks(**FURTHER)),
     ],
-    ids=["stack", "flat", "cube", "two channels", "case-level tasks only", "attention"],
+    ids=["stack", "flat", "cube", "two channels", "case-level tasks only", "attention", "standardised"],
 )
 def test_answers_are_those_of_torch(plan: Plan, channels: int, tasks: Any) -> None:
     torch.manual_seed(0)
     net = make_network(channels, plan, tasks).eval()
+    for name, value in net.named_buffers():
+        value.uniform_(0.5, 2.0) if name.endswith("square") else value.normal_()
     arrays = {name: value.numpy() for name, value in net.state_dict().items()}
     ours, oracle = OpenVinoEngine([arrays], channels, plan, network_heads(tasks)), TorchEngine([net], "cpu")
     image, weight = window(plan, channels)
