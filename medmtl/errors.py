@@ -73,6 +73,7 @@ class Code(StrEnum):
     DUPLICATE_DROPPED = "duplicate-dropped"
     SLICES_UNVERIFIED = "slices-unverified"
     SERIES_CHOSEN = "series-chosen"
+    PHASES_CHOSEN = "phases-chosen"
     SERIES_SPLIT = "series-split"
     # guards
     MODALITY_MISMATCH = "modality-mismatch"
@@ -83,6 +84,8 @@ class Code(StrEnum):
     LESION_OUTSIDE_HOST = "lesion-outside-host"
     CLASS_AGAINST_BURDEN = "class-against-burden"
     EMPTY_ORGAN = "empty-organ"
+    DERIVED_UNDEFINED = "derived-undefined"
+    DERIVED_IMPLAUSIBLE = "derived-implausible"
     ORGAN_TRUNCATED = "organ-truncated"
     UNCERTAIN_DIAGNOSIS = "uncertain-diagnosis"
     # bundle
@@ -257,6 +260,8 @@ MEANINGS: dict[Code, str] = {
     Code.DUPLICATE_DROPPED: "the same instance was there more than once and was read once; nothing need be done",
     Code.SLICES_UNVERIFIED: "whether the first and last slices are all there cannot be seen; compare with the archive",
     Code.SERIES_CHOSEN: "the study has several series and one was chosen; check it, or name one with `--series`",
+    Code.PHASES_CHOSEN: "end-diastole and end-systole were chosen from a cine, as the phases of the largest and the "
+    "smallest cavity found; compare them with the images, or name two phases with `--series`",
     Code.SERIES_SPLIT: "one series holds several volumes (phases, echoes, orientations) and was split; "
     "`medmtl inspect` lists them, `--series UID:NUMBER` names one",
     Code.MODALITY_MISMATCH: "the model was trained on another modality; choose another model, "
@@ -269,6 +274,10 @@ MEANINGS: dict[Code, str] = {
     Code.LESION_OUTSIDE_HOST: "a lesion lies outside the organ it belongs to; look at it in the images",
     Code.CLASS_AGAINST_BURDEN: "the class and the found lesions contradict each other; look at both in the images",
     Code.EMPTY_ORGAN: "an organ that should be there was not found; look at the images",
+    Code.DERIVED_UNDEFINED: "a value cannot be computed, since a structure it is divided by was not found; "
+    "look at the images",
+    Code.DERIVED_IMPLAUSIBLE: "a share computed from the found volumes lies below 0 or above 100 %, so an outline is "
+    "wrong or two images are swapped; look at the images",
     Code.ORGAN_TRUNCATED: "an organ reaches the edge of the study and its millilitres are too small; do not quote them",
     Code.UNCERTAIN_DIAGNOSIS: "the probabilities of the classes lie close together; take the class as undecided",
     Code.NOT_A_BUNDLE: "the folder is no model bundle; name a folder with `bundle.yaml`, or a run",

@@ -43,6 +43,22 @@ def test_flat_predictions_against_others(toy: Path, tmp_path: Path, nifti_writer
     assert (tmp_path / "out" / "metrics.json").read_bytes() == first
 
 
+@pytest.mark.parametrize(("shift", "code"), [(0, 0), (4, 1)])
+def test_promotion_is_an_exit_status(
+    toy: Path, tmp_path: Path, nifti_writer: Callable[..., Path], shift: int, code: int
+) -> None:
+    for path in (toy / "organs").iterdir():
+        array = np.asarray(nib.load(path).dataobj, dtype=np.uint8)
+        nifti_writer(tmp_path / "new" / path.name, np.roll(array, shift, axis=0))
+    arguments = [str(tmp_path / "new"), str(toy), "--task", "organs", "--promote", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(evaluate, [*arguments, "--against", str(toy / "organs")], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    said = result.stderr.splitlines()[-1]
+    assert said.startswith("not-promoted evaluate: not promoted: it is worse; organs.body" if code else "may be")
+    with pytest.raises(UsageError, match="--against"):
+        CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+
+
 def test_what_changed_most_is_pictured_and_every_case_has_a_row(
     toy: Path, tmp_path: Path, nifti_writer: Callable[..., Path]
 ) -> None:
@@ -103,7 +119,7 @@ def test_missing_cases_of_asked_folds_are_an_exit_code(toy: Path, tmp_path: Path
 def test_a_model_is_answered_by_the_seam(toy: Path, tmp_path: Path) -> None:
     asked: list[tuple[str, int]] = []
 
-    def predict_heldout(model: str, dataset: Dataset, out: Path) -> Path:
+    def predict_heldout(model: str, dataset: Dataset, out: Path, images: object) -> Path:
         asked.append((model, len(dataset.cases)))
         out.mkdir(parents=True)
         for case in dataset.cases:

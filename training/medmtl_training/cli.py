@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Of everything that is drawn.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--debug", is_flag=True, help="Details and tracebacks.")
-def train(**options: Any) -> None:
+@click.pass_context
+def train(context: click.Context, /, **options: Any) -> None:
     """Train one network for all tasks of DATASET, partly labelled or not, and make a bundle of it.
 
     RUN holds plan, checkpoints, curves, out-of-fold predictions and figures; RUN/bundle is the model that
@@ -84,7 +85,11 @@ def train(**options: Any) -> None:
         from medmtl_training.growing.promotion import Margins
 
         margins = Margins(dice=options["dice_margin"], auroc=options["auc_margin"])
-        click.echo("\n".join(forgetting_report(fine_tune(grown, networks, str(options["add_task"]), margins))))
+        decision = fine_tune(grown, networks, str(options["add_task"]), margins)
+        click.echo("\n".join(forgetting_report(decision)))
+        if not decision.promoted:
+            click.echo(decision.refusal().line("train"), err=True)
+            context.exit(1)
 
 
 def _refuse_contradictions(options: "Mapping[str, Any]") -> None:
@@ -162,10 +167,10 @@ def _with_twins(request: "RunRequest") -> "RunRequest":
 def _say_costs(request: "RunRequest") -> None:
     """Hours, memory and disk, before anything long starts."""
     from medmtl_training.preflight import preflight, refuse_full_disk
+    from medmtl_training.run import networks_left
 
-    networks = max(1, len(request.folds)) + (bool(request.folds) and request.config.model.get("ships") == "all")
-    on_cpu = request.hardware.device.type == "cpu"
-    costs = preflight(request.dataset, request.config, networks, request.max_seconds, on_cpu=on_cpu)
+    on_cpu, left = request.hardware.device.type == "cpu", networks_left(request)
+    costs = preflight(request.dataset, request.config, left, request.max_seconds, on_cpu=on_cpu)
     for line in costs.lines():
         click.echo(line)
     if not (request.folder / "run.json").exists():
@@ -240,10 +245,10 @@ def _initial(model: str) -> "dict[str, Tensor]":
 
 
 def _evaluate() -> click.Command:
-    def predict(model: str, data: "Dataset", out: Path) -> Path:
+    def predict(model: str, data: "Dataset", out: Path, images: "Mapping[str, tuple[Path, ...]] | None" = None) -> Path:
         from medmtl_training.heldout import predict_heldout
 
-        return predict_heldout(model, data, out)
+        return predict_heldout(model, data, out, images)
 
     return evaluate_command(predict)
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from medmtl_training.cases import Case, Dataset
     from medmtl_training.evaluation.score import ScoreSettings
 
-PredictHeldout = Callable[[str, "Dataset", Path], Path]
-"""Model (name, bundle or run), data set with the cases to answer, folder to write to; gives the predictions folder.
+PredictHeldout = Callable[[str, "Dataset", Path, "Mapping[str, tuple[Path, ...]] | None"], Path]
+"""Model (name, bundle or run), data set with the cases to answer, folder to write to, images in place of the cases' own
+(None for these); gives the predictions folder.
 
 Each case is answered by a network that was not trained on it; a case that all of them saw is refused with
 `seen-in-training` (see `evaluation.provenance`).
@@ -35,6 +36,7 @@ class EvaluateRequest:
         out: folder for `metrics.json` and `report.html`.
         folds: folds whose cases are scored, None for all cases.
         task: the task of flat folders.
+        altered: whether a model is asked again on images without what could betray a class.
         settings: how to score.
     """
 
@@ -43,6 +45,7 @@ class EvaluateRequest:
     out: Path
     settings: "ScoreSettings"
     against: str | None = None
+    altered: bool = False
     folds: frozenset[int] | None = None
     task: str | None = None
 
@@ -93,6 +96,8 @@ def evaluate_target(
         losses = largest_losses(metrics["rows"], other["rows"])
         metrics["comparison"] = {**compared, "largest_losses": losses, "rows": other["rows"]}
         changes = change_pictures(losses, dataset, first, second)
+    if request.altered:
+        metrics["altered"] = _altered(request, replace(dataset, cases=cases), metrics["rows"], predict_heldout)
     pictures = worst_pictures(metrics["rows"], dataset, first)
     write_atomic(request.out / _METRICS, json_bytes(metrics))
     write_atomic(request.out / _CASES, per_case_csv(metrics["rows"], dataset.tasks))
@@ -110,14 +115,42 @@ def _chosen(dataset: "Dataset", folds: frozenset[int] | None) -> "tuple[Case, ..
     return tuple(case for case in dataset.cases if case.fold in folds)
 
 
-def _predictions_folder(target: str, dataset: "Dataset", out: Path, predict_heldout: PredictHeldout | None) -> Path:
+def _is_model(target: str) -> bool:
     folder = Path(target)
-    is_model = not folder.is_dir() or any((folder / name).is_file() for name in ("bundle.yaml", "bundle/bundle.yaml"))
-    if not is_model:
-        return folder
+    return not folder.is_dir() or any((folder / name).is_file() for name in ("bundle.yaml", "bundle/bundle.yaml"))
+
+
+def _predictions_folder(target: str, dataset: "Dataset", out: Path, predict_heldout: PredictHeldout | None) -> Path:
+    if not _is_model(target):
+        return Path(target)
     if predict_heldout is None:
         raise UsageError(Code.NOT_FOUND, "the target is no folder of predictions", "give OUT of medmtl predict")
-    return predict_heldout(target, dataset, out)
+    return predict_heldout(target, dataset, out, None)
+
+
+def _altered(
+    request: EvaluateRequest,
+    dataset: "Dataset",
+    rows: Sequence[Mapping[str, Any]],
+    predict_heldout: PredictHeldout | None,
+) -> dict[str, Any]:
+    """What each alteration changes in the figures of case-level tasks, see `evaluation.altered`."""
+    from medmtl_training.evaluation.altered import ALTERATIONS, altered_images, judge_alteration
+    from medmtl_training.evaluation.predictions import open_predictions
+    from medmtl_training.evaluation.score import score
+
+    if predict_heldout is None or not _is_model(request.target):
+        raise UsageError(Code.BAD_OPTION, "--altered asks a model again", "give a model or a run as TARGET")
+    found: dict[str, Any] = {}
+    for alteration in ALTERATIONS:
+        folder = request.out / "altered" / alteration.name.replace(" ", "_")
+        images = altered_images(dataset, dataset.cases, alteration, folder / "images")
+        part = replace(dataset, cases=tuple(case for case in dataset.cases if case.name in images))
+        answers = open_predictions(predict_heldout(request.target, part, folder / _PREDICTIONS, images), part)
+        case_level = tuple(task for task in part.tasks if not task.is_voxel)
+        again = score(answers, replace(part, tasks=case_level), part.cases, request.settings)["rows"]
+        found[alteration.name] = {"what": alteration.what, **judge_alteration(rows, again, case_level)}
+    return found
 
 
 def evaluate_command(predict_heldout: PredictHeldout | None = None) -> click.Command:
@@ -127,6 +160,11 @@ def evaluate_command(predict_heldout: PredictHeldout | None = None) -> click.Com
     @click.argument("target")
     @click.argument("dataset", type=click.Path(path_type=Path))
     @click.option("--against", metavar="OTHER", help="Other predictions or another model on the same cases.")
+    @click.option("--promote", is_flag=True, help="May TARGET replace OTHER? not-promoted and exit status 1 if not.")
+    @click.option("--dice-margin", type=click.FloatRange(min=0), default=0.01, show_default=True,
+                  help="Of Dice that --promote lets go, by the lower end of the paired interval.")  # fmt: skip
+    @click.option("--auc-margin", type=click.FloatRange(min=0), default=0.02, show_default=True, help="Same of AUROC.")
+    @click.option("--altered", is_flag=True, help="Ask a model again: padding blanked, cropped, slices dropped.")
     @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to write; default TARGET_evaluation.")
     @click.option("--folds", default="all", show_default=True, help="Cases to score: 0, 0,2, 0-4 or all.")
     @click.option("--by", multiple=True, metavar="COLUMN", help="Give every figure by this column of cases.csv too.")
@@ -149,7 +187,8 @@ def evaluate_command(predict_heldout: PredictHeldout | None = None) -> click.Com
         click.echo(_as_json(metrics) if options["as_json"] else "\n".join(_lines(metrics)))
         if not options["as_json"]:
             click.echo(f"{request.out / _REPORT}")
-        if metrics["missing"] and request.folds is not None:
+        refused = options["promote"] and _promotion_refused(metrics, request, options)
+        if refused or (metrics["missing"] and request.folds is not None):
             context.exit(1)
 
     return evaluate
@@ -158,10 +197,28 @@ def evaluate_command(predict_heldout: PredictHeldout | None = None) -> click.Com
 evaluate = evaluate_command()
 
 
+def _promotion_refused(metrics: Mapping[str, Any], request: EvaluateRequest, options: Mapping[str, Any]) -> bool:
+    """Says whether the target may take the place of the other, and why not."""
+    from medmtl_training.cases import read_dataset
+    from medmtl_training.growing.promotion import Margins, decide
+
+    margins = Margins(dice=options["dice_margin"], auroc=options["auc_margin"])
+    tasks = [task for task in read_dataset(request.dataset)[0].tasks if not task.auxiliary]
+    tasks = [task for task in tasks if request.task in (None, task.name)]
+    decision = decide(metrics["rows"], metrics["comparison"]["rows"], tasks, margins)
+    if decision.promoted:
+        click.echo("may be promoted", err=True)
+    else:
+        click.echo(decision.refusal().line("evaluate"), err=True)
+    return not decision.promoted
+
+
 def _request(options: Mapping[str, Any]) -> EvaluateRequest:
     from medmtl_training.evaluation.score import ScoreSettings
 
     target = str(options["target"])
+    if options["promote"] and options["against"] is None:
+        raise UsageError(Code.BAD_OPTION, "--promote needs the model before", "name it with --against OTHER")
     out = options["out"] or Path(f"{target.rstrip('/')}_evaluation")
     if not options["overwrite"] and any((out / name).exists() for name in (_METRICS, _REPORT)):
         raise OutputError(Code.CANNOT_WRITE, "there is an evaluation already", "give --overwrite or another -o")
@@ -176,6 +233,7 @@ def _request(options: Mapping[str, Any]) -> EvaluateRequest:
         dataset=options["dataset"],
         against=options["against"],
         out=out,
+        altered=options["altered"],
         folds=parse_folds(options["folds"]),
         task=options["task"],
         settings=settings,
@@ -229,6 +287,12 @@ def _lines(metrics: Mapping[str, Any]) -> list[str]:
             f"{task}: AUROC of {name} alone {estimate(baseline['auroc'])}"
             for name, baseline in summary.get("baselines", {}).items()
             if baseline["auroc"]
+        )
+    for name, altered in metrics.get("altered", {}).items():
+        lines.extend(
+            f"{name} ({altered['cases']} cases), {task}: AUROC differs by {estimate(figures['auroc'])}"
+            for task, figures in altered["tasks"].items()
+            if figures.get("auroc")
         )
     for task, found in metrics.get("comparison", {}).get("tasks", {}).items():
         for label, values in found.get("labels", {"": found}).items():

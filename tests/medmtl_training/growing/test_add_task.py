@@ -40,10 +40,10 @@ def without_task(data: Path, name: str) -> dict[str, Any]:
     return {**head, "tasks": {**less, name: {k: v for k, v in head["tasks"][name].items() if k != "derived"}}}
 
 
-def run(data: Path, run_folder: Path, config: Path, *more: str) -> str:
+def run(data: Path, run_folder: Path, config: Path, *more: str, code: int = 0) -> str:
     arguments = [str(data), "-o", str(run_folder), "--config", str(config), "--folds", "0", "--device", "cpu"]
     done = CliRunner().invoke(train, [*arguments, "--quiet", "--threads", "1", *more], catch_exceptions=False)
-    assert done.exit_code == 0
+    assert done.exit_code == code
     return done.output
 
 
@@ -65,7 +65,9 @@ def test_an_added_task_leaves_the_others_as_they_were(late: str, tmp_path: Path)
     run(data, tmp_path / "base", config)
     (data / "dataset.yaml").write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
     said = run(data, tmp_path / "grown", config, "--init-from", str(tmp_path / "base" / "bundle"), "--add-task", late,
-               "--fine-tune")  # fmt: skip
+               "--fine-tune", code=1)  # fmt: skip
+    [refusal] = [line for line in said.splitlines() if line.startswith(f"{Code.NOT_PROMOTED} train: ")]
+    assert "not promoted: not enough cases" in refusal
     frozen = tmp_path / "grown" / ("bundle" if "Not promoted" in said else "never")
     assert "not enough cases" in said  # two held-out cases promote nothing
     before = answers(tmp_path / "base" / "bundle", LATE[late])

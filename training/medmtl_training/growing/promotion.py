@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medmtl.errors import Code, TrainingError
 from medmtl.task import Task
 from medmtl_training.comparing.verdicts import judged
 from medmtl_training.evaluation.compare import compare
@@ -26,6 +27,15 @@ class Decision:
     promoted: bool
     reasons: tuple[str, ...]
     rows: list[dict[str, Any]]
+
+    def refusal(self) -> TrainingError:
+        """`not-promoted`, with what stands against it; for one that is not promoted."""
+        worse = any(": worse" in reason or reason.endswith("is worse") for reason in self.reasons)
+        why = "it is worse" if worse else "not enough cases"
+        first, *others = self.reasons
+        more = f" and {len(others)} more" if others else ""
+        todo = "use more held-out cases, train longer, or keep the old model"
+        return TrainingError(Code.NOT_PROMOTED, f"not promoted: {why}; {first}{more}", todo)
 
 
 def decide(new: Sequence[Row], old: Sequence[Row], tasks: Sequence[Task], margins: Margins) -> Decision:
