@@ -9,6 +9,7 @@ import numpy as np
 from medmtl.findings.calibration import Calibration
 from medmtl.findings.extent import NOWHERE, Box, Extent, label_extents, mask_extent
 from medmtl.geometry.grid import Grid
+from medmtl.geometry.masks import resample_masks_onto
 from medmtl.shapes import FloatArray, Mask, VoxelArray
 from medmtl.task import Kind, Task
 
@@ -25,6 +26,9 @@ class Answers:
         foreground: voxel task to `(i, j, k)` float32, the probability of any label there; without it lesions have
             no confidence.
         case: case-level task to `(output,)` probabilities, or the value of a regression.
+        images: voxel task to the intensities of the channel it is drawn on, on `grid`, where that is a further one.
+        own_grids: voxel task to the grid of that channel, where it is another than `grid`: maps go out on it, and are
+            counted there.
         influence: task of classes to {"task.label": what its class gains in probability from what was read inside it}.
         calibration: what the model's held-out errors say of these answers.
         slice_axis: index axis across the acquired slices.
@@ -42,6 +46,8 @@ class Answers:
     slice_axis: int
     planned_stack: bool
     minimum_lesion_ml: float
+    images: Mapping[str, VoxelArray] = field(default_factory=dict)
+    own_grids: Mapping[str, Grid] = field(default_factory=dict)
     influence: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -86,6 +92,7 @@ class Answers:
             self,
             grid=Grid(shape=(i, j, k), affine=affine),
             image=self.image[box],
+            images={name: found[box] for name, found in self.images.items()},
             masks={name: found[(..., *box)] for name, found in self.masks.items()},
             foreground={name: found[box] for name, found in self.foreground.items()},
         )
@@ -103,6 +110,18 @@ class Answers:
         return found
 
     @cached_property
+    def voxels(self) -> Mapping[str, int]:
+        """ "task.label" to its number of voxels, on the grid that its map goes out on."""
+        found = {name: extent.voxels for name, extent in self.extents.items()}
+        for task in self.tasks:
+            if task.name in self.own_grids:
+                masks = resample_masks_onto(self.masks[task.name], self.grid, self.own_grids[task.name])
+                own = replace(self, tasks=(task,), masks={task.name: masks}, own_grids={})
+                found |= {name: extent.voxels for name, extent in own.extents.items()}
+        return found
+
+    @cached_property
     def ml(self) -> Mapping[str, float]:
         """ "task.label" to mL, of every structure."""
-        return {name: extent.voxels * self.grid.voxel_ml for name, extent in self.extents.items()}
+        grids = {task.name: self.own_grids.get(task.name, self.grid) for task in self.tasks}
+        return {name: voxels * grids[name.split(".")[0]].voxel_ml for name, voxels in self.voxels.items()}

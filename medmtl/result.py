@@ -21,6 +21,7 @@ class CaseResult:
             for `regions` `(label, i, j, k)` bool.
         probabilities: voxel task name to `(channel, i, j, k)` float32, only where they were asked for.
         findings: the content of `findings.json`, plain JSON values.
+        channel_names: of the model, in the order of `channels`; empty where they are not known.
     """
 
     case: str
@@ -29,11 +30,17 @@ class CaseResult:
     masks: Mapping[str, Any]
     probabilities: Mapping[str, ProbabilityArray]
     findings: dict[str, Any]
+    channel_names: tuple[str, ...] = ()
 
     @property
     def volume(self) -> Volume:
         """The first channel."""
         return self.channels[0]
+
+    def channel_of(self, task_name: str) -> int:
+        """Number of the channel that a voxel task is drawn on, see `Task.drawn_on`."""
+        drawn_on = next(task.drawn_on for task in self.tasks if task.name == task_name)
+        return self.channel_names.index(drawn_on) if drawn_on in self.channel_names else 0
 
     def mask(self, task_name: str, label_name: str) -> Mask:
         """`(i, j, k)` bool mask of one structure."""

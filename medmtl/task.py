@@ -65,18 +65,33 @@ class Label:
         return self.titles.get(language) or self.titles.get("en") or self.name
 
 
+_KNOWN_VALUES: Mapping[str, Mapping[str, str]] = {
+    "lv_ejection_fraction": {"en": "left ventricular ejection fraction", "zh": "左心室射血分数"},
+    "rv_ejection_fraction": {"en": "right ventricular ejection fraction", "zh": "右心室射血分数"},
+    "lv_stroke_volume": {"en": "left ventricular stroke volume", "zh": "左心室每搏量"},
+    "rv_stroke_volume": {"en": "right ventricular stroke volume", "zh": "右心室每搏量"},
+    "myocardial_mass": {"en": "myocardial mass", "zh": "心肌质量"},
+    "infarct_percent_of_myocardium": {"en": "infarct percent of myocardium", "zh": "梗死占心肌的百分比"},
+    "lesion_percent_of_liver": {"en": "lesion percent of liver", "zh": "病灶占肝脏的百分比"},
+    "hippocampus_volume": {"en": "hippocampus volume", "zh": "海马体积"},
+}
+"""Titles of derived values whose bundle gives none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Derived:
-    """A value computed from volumes in mL: `formula` over own labels and `task.label` of others."""
+    """A value computed from volumes in mL by a `formula` over own labels and `task.label` of others, and its code."""
 
     name: str
     unit: str
     formula: str
     titles: Mapping[str, str] = field(default_factory=dict)
+    code: CodedConcept | None = None
 
     def title(self, language: str = "en") -> str:
-        """Display text in `language`; English made from the name where none is given."""
-        return self.titles.get(language) or self.titles.get("en") or self.name.replace("_", " ")
+        """Display text in `language`; where none is given that of a well-known name, else made from the name."""
+        titles = self.titles or _KNOWN_VALUES.get(self.name, {})
+        return titles.get(language) or titles.get("en") or self.name.replace("_", " ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,10 +218,7 @@ def _task(name: str, body: Any) -> Task:
         raise _bad(f"task {name} has two labels of one name or value")
     if kind is Kind.SEGMENTATION and [label.value for label in labels] != list(range(1, len(labels) + 1)):
         raise _bad(f"task {name} numbers its labels {[label.value for label in labels]}, not 1, 2, 3 ...")
-    derived = tuple(
-        Derived(name=d["name"], unit=d.get("unit", ""), formula=str(d["formula"]), titles=_titles(d.get("title")))
-        for d in body.get("derived", [])
-    )
+    derived = tuple(_derived(name, row) for row in body.get("derived", []))
     return Task(
         name=name,
         kind=kind,
@@ -218,6 +230,19 @@ def _task(name: str, body: Any) -> Task:
         unit=body.get("unit", ""),
         auxiliary=bool(body.get("auxiliary", False)),
         titles=_titles(body.get("title")),
+    )
+
+
+def _derived(task: str, row: Any) -> Derived:
+    unknown = set(row) - {"name", "unit", "formula", "title", "code"}
+    if unknown:
+        raise _bad(f"a derived value of task {task} has unknown keys {sorted(unknown)}")
+    return Derived(
+        name=row["name"],
+        unit=row.get("unit", ""),
+        formula=str(row["formula"]),
+        titles=_titles(row.get("title")),
+        code=_code(row.get("code")),
     )
 
 
@@ -271,6 +296,15 @@ def _label_to_mapping(label: Label) -> dict[str, Any]:
     return row
 
 
+def _derived_to_mapping(derived: Derived) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": derived.name, "unit": derived.unit, "formula": derived.formula}
+    if derived.titles:
+        row["title"] = dict(derived.titles)
+    if derived.code:
+        row["code"] = _code_to_mapping(derived.code)
+    return row
+
+
 def _task_to_mapping(task: Task) -> dict[str, Any]:
     body: dict[str, Any] = {"kind": str(task.kind)}
     if task.labels:
@@ -281,8 +315,5 @@ def _task_to_mapping(task: Task) -> dict[str, Any]:
     if task.titles:
         body["title"] = dict(task.titles)
     if task.derived:
-        body["derived"] = [
-            {"name": d.name, "unit": d.unit, "formula": d.formula, **({"title": dict(d.titles)} if d.titles else {})}
-            for d in task.derived
-        ]
+        body["derived"] = [_derived_to_mapping(derived) for derived in task.derived]
     return body

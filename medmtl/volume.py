@@ -53,6 +53,8 @@ class Volume:
         content_hash: SHA-256 (hex) of the source files' bytes; one input, one hash.
         dicom: the series it came from, None for NIfTI.
         notices: repairs and warnings of reading.
+        frame: which volume of a file of several it is, from 1; None where the file holds one, and for DICOM.
+        acquired: the channel on its own voxels, where `array` was resampled to those of another channel.
     """
 
     array: VoxelArray
@@ -61,6 +63,13 @@ class Volume:
     content_hash: str
     dicom: DicomSource | None = None
     notices: tuple[Notice, ...] = field(default=())
+    frame: int | None = None
+    acquired: "Volume | None" = None
+
+    @property
+    def own(self) -> "Volume":
+        """The channel as it was acquired, on its own voxels."""
+        return self.acquired or self
 
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:

@@ -50,6 +50,7 @@ def section(bundle: Bundle, metrics: Mapping[str, Any]) -> str:
         "```",
         "",
         *structures(metrics["tasks"]),
+        *derived(metrics["tasks"]),
         *cases(metrics["tasks"]),
     ]
     for column, groups in metrics["subgroups"].items():
@@ -79,6 +80,23 @@ def structures(tasks: Mapping[str, Any]) -> list[str]:
             ]
             rows.append(_row(cells))
     return rows if len(rows) > 2 else []
+
+
+def derived(tasks: Mapping[str, Any]) -> list[str]:
+    """A row per derived value: ejection fractions, masses, shares."""
+    head = ["", "absolute error, mean", "median", "correlation", "bias (limits of agreement)", "n", "not found"]
+    rows = []
+    for task, summary in tasks.items():
+        for name, value in summary.get("derived", {}).items():
+            unit, agreement = value["unit"], value["agreement"]
+            limits = "–"
+            if agreement:
+                limits = " to ".join(figure(agreement[key], 1) for key in ("lower", "upper"))
+                limits = f"{figure(agreement['bias'], 1)} ({limits}) {unit}"
+            errors = [f"{estimate(value[key], 1)} {unit}" for key in ("mean_absolute_error", "median_absolute_error")]
+            counts = [str(value["n"]), str(value["not_found"])]
+            rows.append(_row([f"{task}.{name}", *errors, estimate(value["correlation"]), limits, *counts]))
+    return ["", _row(head), _row(["---"] * len(head)), *rows] if rows else []
 
 
 def cases(tasks: Mapping[str, Any]) -> list[str]:

@@ -26,7 +26,8 @@ FORMATS = DEFAULT_FORMATS | {"prob"}
 @click.option("--output", "out_dir", required=True, type=click.Path(path_type=Path))
 @click.option("--number", default=0)
 @click.option("--model", default="")
-def case_job(source: Path, out_dir: Path, number: int, model: str) -> None:
+@click.option("--series", default="")
+def case_job(source: Path, out_dir: Path, number: int, model: str, series: str) -> None:
     """Answer case NUMBER of the files in SOURCE and prepare it for reading."""
     from medmtl.errors import MedmtlError
 
@@ -35,25 +36,27 @@ def case_job(source: Path, out_dir: Path, number: int, model: str) -> None:
     for noisy in ("PIL", "highdicom", "pydicom"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
-        run_case(source, out_dir, number, model)
+        run_case(source, out_dir, number, model, series)
     except MedmtlError as error:
         _tell(event="end", state="failed", code=str(error.code), message=str(error))
 
 
-def run_case(source: Path, out_dir: Path, number: int, model: str) -> None:
+def run_case(source: Path, out_dir: Path, number: int, model: str, series: str = "") -> None:
     """Answers a case and writes `result/` and `view/` into `out_dir`; the last thing told is how it ended."""
     from medmtl.bundle.catalogue import find_bundle
     from medmtl.pipeline.batch import BatchOptions, Models, run_batch
     from medmtl.pipeline.stored import rules_of
     from medmtl.reading.any_volume import discover
     from medmtl_app.display import describe, write_view
+    from medmtl_app.other_series import with_series
     from medmtl_app.stored_study import worth_reading, write_rules
 
     _tell(event="phase", phase="reading")
     bundle = find_bundle(model) if model else None
-    cases = worth_reading(discover(source, channels=1 if bundle is None else len(bundle.channels)))
+    cases = worth_reading(discover(source, names=() if bundle is None else bundle.channels))
     _tell(event="cases", names=[case.name for case in cases])
     case = cases[min(number, len(cases) - 1)]
+    case = with_series(case, series) if series else case
     options = BatchOptions(formats=FORMATS, overwrite=True)
     models = Models(bundle, "auto")
     [outcome] = run_batch((case,), models, options, out_dir / "result", _begin)

@@ -15,6 +15,7 @@ from medmtl.result import CaseResult
 from medmtl.shapes import VoxelArray
 from medmtl.volume import Volume
 from medmtl_app.drawn import Drawn, box
+from medmtl_app.other_series import key_of
 from medmtl_app.person import hidden, shown, write_thumbnail
 
 SCHEMA = "medmtl-view/1"
@@ -28,8 +29,9 @@ def write_view(folder: Path, volume: Volume, result: CaseResult | None) -> None:
     """Writes `volume.raw`, maps, fields and surfaces of structures, `thumb.png`, `person.json` and `view.json`.
 
     Arrays are turned so that i runs most nearly to the left, j to the back, k to the head; nothing is interpolated.
-    i varies fastest. `volume.raw` is little-endian int16 (value = stored * slope + intercept); the others are uint8
-    and gzipped. `person.json` holds what the page shows on request alone.
+    i varies fastest. `volume.raw` is little-endian int16 (value = stored * slope + intercept), further channels are
+    `volume-1.raw` and so on; the others are uint8 and gzipped. `person.json` holds what the page shows on request
+    alone.
 
     Args:
         folder: made anew.
@@ -42,8 +44,7 @@ def write_view(folder: Path, volume: Volume, result: CaseResult | None) -> None:
     partial.mkdir(mode=0o700, parents=True)
     turn = to_lps(volume.grid)
     grid = turn.grid(volume.grid)
-    stored, slope, intercept = _stored(turn.apply(volume.array))
-    _raw(partial / "volume.raw", stored)
+    channels = _channels(partial, turn, (volume,) if result is None else result.channels, result)
     slice_axis = turn.order.index(slices_last(volume.grid).order[2])
     drawn = Drawn(partial, turn, grid)
     if result is not None:
@@ -59,12 +60,12 @@ def write_view(folder: Path, volume: Volume, result: CaseResult | None) -> None:
         "affine_lps": grid.affine.tolist(),
         "modality": volume.modality,
         "unit": "HU" if volume.modality == "CT" else "",
-        "slope": slope,
-        "intercept": intercept,
-        "windows": _windows(volume),
+        "channels": channels,
         "focus": focus,
         "slice_axis": slice_axis,
         "slice_counts_down": turn.flipped[slice_axis],
+        "acquired": list(volume.dicom.places) if volume.dicom is not None else [],
+        "notices": [{"code": str(notice.code), "text": notice.text} for notice in volume.notices],
         "maps": drawn.maps,
         "structures": drawn.structures,
         "lesions": [] if result is None else lesion_places(result, turn, grid),
@@ -73,13 +74,35 @@ def write_view(folder: Path, volume: Volume, result: CaseResult | None) -> None:
     partial.rename(folder)
 
 
+def _channels(
+    folder: Path, turn: AxisTurn, volumes: tuple[Volume, ...], result: CaseResult | None
+) -> list[dict[str, Any]]:
+    """Writes the voxels of every channel; file, values and windows of each."""
+    names = result.channel_names if result is not None else ()
+    rows = []
+    for number, volume in enumerate(volumes):
+        stored, slope, intercept = _stored(turn.apply(volume.array))
+        row: dict[str, Any] = {"name": names[number] if number < len(names) else "", "file": channel_file(number)}
+        _raw(folder / row["file"], stored)
+        row |= {"slope": slope, "intercept": intercept, "resampled": volume.acquired is not None}
+        rows.append({**row, "windows": _windows(volume)})
+    return rows
+
+
+def channel_file(number: int) -> str:
+    """What the voxels of a channel are called."""
+    return f"volume-{number}.raw" if number else "volume.raw"
+
+
 def describe(volume: Volume, findings: dict[str, Any] | None) -> dict[str, Any]:
     """What the worklist says of a study: modality, series, lesions, trust."""
+    planes = volume.grid.shape[slices_last(volume.grid).order[2]]
     body: dict[str, Any] = {
         "modality": volume.modality,
         "series": volume.dicom.description if volume.dicom is not None else "",
-        "slices": int(volume.grid.shape[slices_last(volume.grid).order[2]]),
+        "slices": int(planes if volume.dicom is None else len(volume.dicom.places) or planes),
         "spacing_mm": [round(value, 2) for value in volume.grid.spacing],
+        "series_key": key_of(volume),
         **shown(volume),
     }
     if findings is not None:

@@ -43,6 +43,7 @@ class Drawn:
         probabilities = None if found is None else self.turn.apply(found)
         shared = -1 if task.kind is Kind.REGIONS else self._map(self.turn.apply(result.masks[task.name]))
         exclusive = task.kind is Kind.SEGMENTATION
+        channel = result.channel_of(task.name)
         for index, label in enumerate(task.labels):
             mask = self.turn.apply(result.mask(task.name, label.name))
             if not mask.any():
@@ -53,6 +54,7 @@ class Drawn:
                 "task": task.name,
                 "name": label.name,
                 "color": label.color,
+                "channel": channel,
                 "map": number,
                 "value": label.value if shared >= 0 else 1,
                 "jump": _jump(mask),

@@ -81,6 +81,7 @@ class Jobs:
         command = [sys.executable, "-m", "medmtl_app.case_job", "--number", str(study.number)]
         command += ["--input", str(self.workspace.upload_folder(study.upload)), "--output", str(folder)]
         command += ["--model", study.model] if study.model else []
+        command += ["--series", study.series] if study.series else []
         with (folder / "job.err").open("w") as err:
             # a job may keep freed memory, which makes it twice as fast; the server must not
             return subprocess.Popen(

@@ -19,6 +19,12 @@ DEFAULT_PORT = 8501
 @click.option("--behind-proxy", metavar="ADDRESS", help="IP address of a proxy that does TLS; only it may ask.")
 @click.option("--workspace", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
               help="Studies and results. Default: medmtl/workspace in the user's data folder.")  # fmt: skip
+@click.option(
+    "--pacs",
+    default="",
+    metavar="NODE",
+    help="AET@host:port or DICOMweb address to fetch from and send to; or settings of medmtl listen.",
+)
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 def app(
     port: int,
@@ -27,6 +33,7 @@ def app(
     tls_key: Path | None,
     behind_proxy: str | None,
     workspace: Path | None,
+    pacs: str,
     no_browser: bool,
 ) -> None:
     """Open the viewer: drop a study in, read lesions, organs and diagnosis on one page. Research use only."""
@@ -41,4 +48,4 @@ def app(
     from medmtl_app.signin import reach
 
     found = reach(host, tls_certificate, tls_key, behind_proxy)
-    serve(host=host, port=port, workspace=workspace, open_browser=not no_browser, reached=found)
+    serve(host=host, port=port, workspace=workspace, open_browser=not no_browser, reached=found, pacs=pacs)

@@ -22,7 +22,7 @@ BARE = """<style>
 
 @st.cache_resource
 def _parts() -> dict[str, Any]:
-    texts = json.loads((HERE / "strings.json").read_text(encoding="utf-8"))
+    texts = (HERE / "strings.json").read_text(encoding="utf-8")
     component = {name: (HERE / "component" / f"viewer.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
     return {"texts": texts, **component}
 
@@ -37,11 +37,12 @@ def show() -> None:
     parts = _parts()
     required = signin.is_required()
     if required and not st.user.is_logged_in:
-        _door(parts["texts"])
+        _door(json.loads(parts["texts"]))
         return
     viewer = st.components.v2.component("medmtl_viewer", css=parts["css"], js=parts["js"])
     reader = str(st.user.get("name") or st.user.get("email") or "") if required else ""
     token = sessions().token(context.session_id, reader)
+    # text alone: for anything else Streamlit loads pandas and pyarrow, 66 MB, to see whether it is a table
     data = {"token": token, "texts": parts["texts"], "version": __version__, **({"reader": reader} if required else {})}
     # asking for a token runs this script again, and that is all it needs
     answer = viewer(key="viewer", data=data, on_renew_change=lambda: None, on_sign_out_change=lambda: None)

@@ -1,4 +1,5 @@
-"""Saving a review and writing an export, as a process of its own: neither holds up the server or grows it.
+"""Saving a review, writing an export, listing a study's series: a process of its own, which neither holds up the
+server nor grows it.
 
 Reads one JSON object on stdin, says one on stdout.
 """
@@ -20,6 +21,7 @@ from medmtl.outputs.write_case import write_case
 from medmtl.pipeline.revise import LESIONS, Decision, Review, Revision, Word, revise
 from medmtl.task import tasks_to_mapping
 from medmtl_app.corrections import with_drawn
+from medmtl_app.other_series import listed
 from medmtl_app.stored_study import StoredStudy, case_folder, open_study, version_folder, view_of
 from medmtl_app.version_view import write_version_view
 
@@ -172,7 +174,7 @@ def main() -> None:
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     request = json.loads(sys.stdin.read())
     try:
-        told = {"save": save, "export": export}[request["do"]](request)
+        told = {"save": save, "export": export, "series": listed}[request["do"]](request)
         answer: dict[str, Any] = {"ok": True, **told}
     except MedmtlError as error:
         answer = {"ok": False, "code": str(error.code), "message": error.what}

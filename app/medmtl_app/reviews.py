@@ -85,6 +85,15 @@ class Reviews:
             raise
         return target
 
+    def series(self, study: Study) -> list[dict[str, Any]]:
+        """What `listed` says of the study.
+
+        Raises:
+            MedmtlError: its files can no longer be read.
+        """
+        rows: list[dict[str, Any]] = run_job({**self._place(study), "do": "series"})["series"]
+        return rows
+
     def _place(self, study: Study) -> dict[str, Any]:
         upload = self.workspace.upload_folder(study.upload)
         return {"study": str(self.workspace.folder(study.id)), "upload": str(upload), "number": study.number}
@@ -99,14 +108,14 @@ class Reviews:
         return known[f"{name}.raw.gz"]
 
 
-def run_job(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What the job process says.
+def run_job(request: Mapping[str, Any], module: str = "medmtl_app.review_job") -> dict[str, Any]:
+    """What the process of a job says that reads its request from stdin.
 
     Raises:
         MedmtlError: it refused, or ended early.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "medmtl_app.review_job"], input=json.dumps(request), text=True, check=False,
+        [sys.executable, "-m", module], input=json.dumps(request), text=True, check=False,
         capture_output=True, env={**os.environ, **ALLOCATOR},
     )  # fmt: skip
     try:

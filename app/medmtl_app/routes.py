@@ -7,6 +7,7 @@ not allowed and what does not exist answer alike: 404.
 import functools
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from medmtl.bundle.catalogue import bundle_folders
+from medmtl.errors import MedmtlError
 from medmtl_app.jobs import Jobs
+from medmtl_app.pacs import Pacs
 from medmtl_app.responses import PRIVATE, gone, refusal
 from medmtl_app.review_routes import ReviewRoutes
 from medmtl_app.reviews import Reviews
@@ -29,6 +32,7 @@ from medmtl_app.uploads import Uploads
 from medmtl_app.workspace import VIEWABLE, Study, StudyState, Workspace
 
 COMPONENT = Path(__file__).resolve().parent / "component"
+_SERIES_KEY = re.compile(r"[0-9a-f]{16}")
 TOKEN_HEADER = "x-medmtl-token"
 _KINDS = {".js": "text/javascript", ".css": "text/css"}
 Handler = Callable[["Api", Request, str], Awaitable[Response]]
@@ -37,10 +41,11 @@ Handler = Callable[["Api", Request, str], Awaitable[Response]]
 class Api:
     """What the routes work on."""
 
-    def __init__(self, workspace: Workspace, jobs: Jobs, sessions: Sessions) -> None:
+    def __init__(self, workspace: Workspace, jobs: Jobs, sessions: Sessions, pacs: str = "") -> None:
         self.workspace, self.jobs, self.sessions = workspace, jobs, sessions
         self.uploads = Uploads(workspace, jobs)
         self.reviews = ReviewRoutes(Reviews(workspace), self.granted, sessions.reader)
+        self.pacs = Pacs(pacs, workspace, jobs, self.reviews.reviews, self.granted)
 
     def routes(self) -> list[Route]:
         """All routes, for `st.App`."""
@@ -53,11 +58,16 @@ class Api:
             ("GET", "/medmtl/voxels/{grant}/{name}", _voxels),
             ("GET", "/medmtl/person/{grant}", _person),
             ("GET", "/medmtl/thumbs/{study}", _thumb),
+            ("GET", "/medmtl/series/{grant}", _series),
+            ("POST", "/medmtl/series/{grant}", _open_series),
             ("GET", "/medmtl/export/{grant}", lambda api, *call: api.reviews.export(*call)),
             ("PUT", "/medmtl/drawn/{grant}/{name}", lambda api, *call: api.reviews.put_map(*call)),
             ("POST", "/medmtl/islands/{grant}", lambda api, *call: api.reviews.islands(*call)),
             ("POST", "/medmtl/reviews/{grant}", lambda api, *call: api.reviews.save(*call)),
             ("POST", "/medmtl/sample", _sample),
+            ("POST", "/medmtl/pacs/find", lambda api, *call: api.pacs.find(*call)),
+            ("POST", "/medmtl/pacs/fetch", lambda api, *call: api.pacs.fetch(*call)),
+            ("POST", "/medmtl/pacs/send/{grant}", lambda api, *call: api.pacs.send(*call)),
             ("POST", "/medmtl/uploads", _begin_upload),
             ("PUT", "/medmtl/uploads/{upload}/files", _put_file),
             ("POST", "/medmtl/uploads/{upload}/finish", _finish_upload),
@@ -98,6 +108,7 @@ async def _component(request: Request) -> Response:
 async def _worklist(api: Api, request: Request, session: str) -> Response:
     rows = [worklist_row(study) for study in await run_in_threadpool(api.workspace.studies)]
     body = {"studies": rows, "sample": sample_path() is not None, "models": _models(), "cores": os.cpu_count()}
+    body["pacs"] = api.pacs.names
     return JSONResponse(body, headers=PRIVATE)
 
 
@@ -114,6 +125,8 @@ def worklist_row(study: Study) -> dict[str, Any]:
         "code",
         "message",
         "sample",
+        "number",
+        "series",
         "summary",
         "started",
     )
@@ -183,6 +196,30 @@ async def _person(api: Api, request: Request, session: str) -> Response:
 async def _thumb(api: Api, request: Request, session: str) -> Response:
     path = api.workspace.folder(api.workspace.study(request.path_params["study"]).id) / "view" / "thumb.png"
     return FileResponse(path, media_type="image/png", headers=PRIVATE) if path.is_file() else gone()
+
+
+async def _series(api: Api, request: Request, session: str) -> Response:
+    """The series of the open study."""
+    try:
+        rows = await run_in_threadpool(api.reviews.reviews.series, api.granted(request, session))
+    except MedmtlError as error:
+        return refusal(500, str(error.code))
+    return JSONResponse({"series": rows}, headers=PRIVATE)
+
+
+async def _open_series(api: Api, request: Request, session: str) -> Response:
+    """A row of the worklist for another series of the open study; the one that is there already where there is one."""
+    study, key = api.granted(request, session), await _text(request, "series")
+    if not _SERIES_KEY.fullmatch(key):
+        return refusal(400, "bad-option")
+    for other in await run_in_threadpool(api.workspace.studies):
+        if (other.upload, other.number, other.series) == (study.upload, study.number, key):
+            return JSONResponse({"study": other.id}, headers=PRIVATE)
+    added = await run_in_threadpool(
+        functools.partial(api.workspace.add, study.upload, number=study.number, title=study.title, series=key)
+    )
+    api.jobs.wake()
+    return JSONResponse({"study": added.id}, headers=PRIVATE)
 
 
 async def _sample(api: Api, request: Request, session: str) -> Response:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ class StoredStudy:
         folder: the study's.
         rules: how masks become findings.
         model: the model's own result, without probabilities.
-        series: which series of its upload it is, as `read_case` is told; None for NIfTI.
+        series: which series or frames of its upload it is, as `read_case` is told; None for a file of one volume.
     """
 
     folder: Path
@@ -59,7 +59,8 @@ class StoredStudy:
         """
         if version == 0:
             return self.model
-        return read_result(case_folder(self.folder, version), self.model.channels, self.rules.tasks)
+        found = read_result(case_folder(self.folder, version), self.model.channels, self.rules.tasks)
+        return replace(found, channel_names=self.model.channel_names)
 
 
 def write_rules(folder: Path, rules: Rules, volumes: tuple[Volume, ...], channels: tuple[str, ...]) -> None:
@@ -72,11 +73,17 @@ def write_rules(folder: Path, rules: Rules, volumes: tuple[Volume, ...], channel
         channels: names of its channels.
     """
     grid = volumes[0].grid
-    sources = [volume.dicom for volume in volumes if volume.dicom is not None]
-    series = [one.series_uid if one.part is None else f"{one.series_uid}:{one.part}" for one in sources]
+    series = [name for name in map(_named, volumes) if name]
     place = {"shape": list(grid.shape), "affine_lps": grid.affine.tolist(), "series": series, "channels": channels}
     body = {**rules.to_mapping(), **place}
     write_atomic(folder / RULES, json.dumps(body, ensure_ascii=False).encode())  # every digit of the affine
+
+
+def _named(volume: Volume) -> str:
+    """How `read_case` is told of a volume; empty where its file holds no other."""
+    if volume.dicom is None:
+        return f"frame={volume.frame}" if volume.frame is not None else ""
+    return volume.dicom.series_uid + (f":{volume.dicom.part}" if volume.dicom.part is not None else "")
 
 
 def open_study(folder: Path, upload: Path, number: int, *, for_dicom: bool = False) -> StoredStudy:
@@ -96,24 +103,38 @@ def open_study(folder: Path, upload: Path, number: int, *, for_dicom: bool = Fal
     grid = Grid(shape=tuple(body["shape"]), affine=np.array(body["affine_lps"]))
     said = read_json(case_folder(folder, 0) / "findings.json")["input"]
     view = view_of(folder, 0)
-    if for_dicom or (view["slope"], view["intercept"]) != (1.0, 0.0):
+    if for_dicom or any(_is_rounded(row) for row in view["channels"]):
         channels = _source(upload, number, body, said["sha256"])
     else:
-        stored = np.memmap(folder / "view" / "volume.raw", dtype="<i2", mode="r", shape=tuple(view["shape"]), order="F")
-        array: VoxelArray = to_lps(grid).undo(stored)
-        channels = (Volume(array=array, grid=grid, modality=said["modality"], content_hash=said["sha256"]),)
+        pairs = zip(view["channels"], said["sha256"].split("-"), strict=True)
+        about = {"grid": grid, "modality": said["modality"]}
+        channels = tuple(
+            Volume(array=_voxels(folder, row["file"], grid, view), content_hash=one, **about) for row, one in pairs
+        )
     if not channels[0].grid.same_as(grid):
         raise StudyError(Code.GRID_MISMATCH, "the study's geometry has changed since it was answered", "run it again")
     rules = Rules.from_mapping(body)
-    model = read_result(case_folder(folder, 0), channels, rules.tasks)
+    model = replace(read_result(case_folder(folder, 0), channels, rules.tasks), channel_names=tuple(body["channels"]))
     return StoredStudy(folder=folder, rules=rules, model=model, series=",".join(body["series"]) or None)
+
+
+def _is_rounded(row: Mapping[str, Any]) -> bool:
+    """Whether the page's voxels of a channel are others than its file's."""
+    return bool(row["resampled"]) or (row["slope"], row["intercept"]) != (1.0, 0.0)
+
+
+def _voxels(folder: Path, name: str, grid: Grid, view: Mapping[str, Any]) -> VoxelArray:
+    """The voxels of a channel as the page has them, on the image's axes."""
+    stored = np.memmap(folder / "view" / name, dtype="<i2", mode="r", shape=tuple(view["shape"]), order="F")
+    found: VoxelArray = to_lps(grid).undo(stored)
+    return found
 
 
 def _source(upload: Path, number: int, body: Mapping[str, Any], content_hash: str) -> tuple[Volume, ...]:
     from medmtl.reading.any_volume import discover, read_case
 
     names = tuple(body["channels"])
-    cases = worth_reading(discover(upload, channels=len(names)))
+    cases = worth_reading(discover(upload, names=names))
     case = cases[min(number, len(cases) - 1)]
     channels = read_case(case, series_uid=",".join(body["series"]) or None, channels=names)
     if "-".join(volume.content_hash for volume in channels) != content_hash:

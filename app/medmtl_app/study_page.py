@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from medmtl.outputs.numbers import amount, figure, percent
-from medmtl.outputs.sentences import LANGUAGES, RESEARCH_USE, inside_sentence, report_sentences, title_of
+from medmtl.outputs.sentences import (
+    LANGUAGES,
+    RESEARCH_USE,
+    full_title_of,
+    inside_sentence,
+    report_sentences,
+    title_of,
+)
 from medmtl_app.reviews import review_page
 from medmtl_app.stored_study import RULES, case_folder, newest_version, read_json, view_of
 from medmtl_app.workspace import ANSWERED, Study
@@ -189,7 +196,7 @@ def _influence(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "structure": row["structure"],
-            "title": _titles(findings, row["structure"]),
+            "title": {language: full_title_of(findings, row["structure"], language) for language in LANGUAGES},
             "change": row["change"],
             "text": f"{100.0 * row['change']:+.1f}".replace("-", "\N{MINUS SIGN}"),
         }

@@ -72,16 +72,17 @@ def absent_labels(view: dict[str, Any], tasks: tuple[Task, ...]) -> list[dict[st
     """Structures that hold no voxel, which a reader may draw all the same; `map` is -1 where none is shared."""
     present = {(row["task"], row["name"]): row for row in view["structures"]}
     shared = {row["task"]: row["map"] for row in view["structures"]}
+    channels = [row["name"] for row in view["channels"]]
     rows = []
     for task in tasks:
         exclusive = task.kind is Kind.SEGMENTATION
         for label in task.labels if task.is_voxel else ():
             if (task.name, label.name) not in present:
+                channel = channels.index(task.drawn_on) if task.drawn_on in channels else 0
                 number = shared.get(task.name, -1) if exclusive else -1
                 value = label.value if exclusive else 1
-                rows.append(
-                    {"task": task.name, "name": label.name, "color": label.color, "map": number, "value": value}
-                )
+                row = {"task": task.name, "name": label.name, "color": label.color, "channel": channel}
+                rows.append({**row, "map": number, "value": value})
     return rows
 
 

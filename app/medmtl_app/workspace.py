@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS studies (
   state TEXT NOT NULL, phase TEXT NOT NULL DEFAULT '',
   done INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0,
   code TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '', model TEXT NOT NULL DEFAULT '',
-  sample INTEGER NOT NULL DEFAULT 0, summary TEXT NOT NULL DEFAULT '{}',
+  sample INTEGER NOT NULL DEFAULT 0, series TEXT NOT NULL DEFAULT '', summary TEXT NOT NULL DEFAULT '{}',
   added REAL NOT NULL, started REAL NOT NULL DEFAULT 0, finished REAL NOT NULL DEFAULT 0)
 """
 _UNFINISHED = (".export-*", "drafts", "reviews/.*.partial")
@@ -57,6 +57,7 @@ class Study:
         code, message: why it is blocked or failed.
         model: the model that was asked for, empty to choose by the study.
         sample: whether it is the sample that comes with the source.
+        series: key of the series that was asked for, empty to choose by the study.
         summary: what the worklist shows of the answers.
         added, started, finished: seconds since 1970, 0 where not yet.
     """
@@ -73,6 +74,7 @@ class Study:
     message: str
     model: str
     sample: bool
+    series: str
     summary: dict[str, Any]
     added: float
     started: float
@@ -97,6 +99,8 @@ class Workspace:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute(_SCHEMA)
+        if "series" not in {row["name"] for row in self._db.execute("PRAGMA table_info(studies)")}:
+            self._db.execute("ALTER TABLE studies ADD COLUMN series TEXT NOT NULL DEFAULT ''")  # a workspace of before
 
     def close(self) -> None:
         """Closes the worklist's file."""
@@ -129,16 +133,16 @@ class Workspace:
         """Where results and view of a study lie."""
         return self.root / "studies" / study_id
 
-    def add(self, upload: str, *, number: int = 0, title: str = "", model: str = "", sample: bool = False) -> Study:
+    def add(
+        self, upload: str, *, number: int = 0, title: str = "", model: str = "", sample: bool = False, series: str = ""
+    ) -> Study:
         """A new waiting study of an upload."""
         study_id = secrets.token_hex(8)
         self.folder(study_id).mkdir(mode=PRIVATE)
-        row = (study_id, upload, number, title, StudyState.WAITING, model, int(sample), time.time())
+        row = (study_id, upload, number, title, StudyState.WAITING, model, int(sample), series, time.time())
         with self._lock:
-            self._db.execute(
-                "INSERT INTO studies (id, upload, number, title, state, model, sample, added) VALUES (?,?,?,?,?,?,?,?)",
-                row,
-            )
+            columns = "id, upload, number, title, state, model, sample, series, added"
+            self._db.execute(f"INSERT INTO studies ({columns}) VALUES (?,?,?,?,?,?,?,?,?)", row)
             return self.study(study_id)
 
     def studies(self) -> tuple[Study, ...]:

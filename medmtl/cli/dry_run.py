@@ -24,7 +24,10 @@ def dry_run(cases: "tuple[CaseInput, ...]", models: "Models", options: "BatchOpt
     speed: dict[str, float] = {}
     for case in looked:
         try:
-            volume = read_case(case, series_uid=options.series_uid, suits=models.suits)[0]
+            names = models.given.channels if models.given is not None else ()
+            volume = read_case(
+                case, series_uid=options.series_uid, channels=names, suits=models.suits, pick=lambda _: ((0, 1), ())
+            )[0]
             bundle = models.bundle_for(volume)
             taken = lighter(bundle) if options.fast else bundle
             probable = "prob" in options.formats

@@ -39,7 +39,7 @@ def inspect(context: click.Context, source: Path, model: str | None, as_json: bo
 
     try:
         wanted = _wanted(model)
-        cases = [_inspected(case, source, wanted) for case in discover(source, channels=len(wanted.channels) or 1)]
+        cases = [_inspected(case, source, wanted) for case in discover(source, names=wanted.channels)]
     except MedmtlError as error:
         click.echo(error.line("input"), err=True)
         context.exit(2)

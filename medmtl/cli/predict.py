@@ -17,8 +17,9 @@ _FEW = 20  # cases up to which reports and pictures are written by default
 
 
 @click.command()
-@click.option("-i", "--input", "source", metavar="IN", required=True, type=click.Path(path_type=Path),
-              help="A file, a DICOM folder, a zip, a folder of any of these, or a CSV (path, case).")  # fmt: skip
+@click.option("-i", "--input", "sources", metavar="IN", required=True, multiple=True, type=click.Path(path_type=Path),
+              help="A file, a DICOM folder, a zip, a folder of any of these, or a CSV (path, case). Again for more; "
+              "files, one for each channel of the model, are one case.")  # fmt: skip
 @click.option("-o", "--output", "out_dir", metavar="OUT", required=True, type=click.Path(path_type=Path),
               help="Folder of the results; finished cases in it are skipped.")  # fmt: skip
 @click.option("-m", "--model", metavar="MODEL", help="A model's name or folder, or a training run.")
@@ -29,7 +30,8 @@ _FEW = 20  # cases up to which reports and pictures are written by default
     "--series",
     "series_uid",
     metavar="UID[:PART]",
-    help="Read this volume, as inspect names it; UID,UID for the channels of a model.",
+    help="Read this volume, as inspect names it; UID,UID or ED=UID,ES=UID for the channels of a model; frame=N of a "
+    "4D NIfTI.",
 )
 @click.option("--all-series", is_flag=True, help="Read every readable volume, each as a case.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1),
@@ -50,7 +52,7 @@ _FEW = 20  # cases up to which reports and pictures are written by default
 def predict(
     context: click.Context,
     /,
-    source: Path,
+    sources: tuple[Path, ...],
     out_dir: Path,
     only_say: bool,
     quiet: bool,
@@ -68,7 +70,7 @@ def predict(
 
     set_up_logging(debug)
     try:
-        cases, models, options = _prepared(source, **wanted)
+        cases, models, options = _prepared(sources, **wanted)
     except MedmtlError as error:
         click.echo(error.line("call"), err=True)
         context.exit(2)
@@ -81,10 +83,17 @@ def predict(
 
 
 def _prepared(
-    source: Path, *, model: str | None, device: str, fast: bool, all_series: bool, shard: str | None, **wanted: Any
+    sources: tuple[Path, ...],
+    *,
+    model: str | None,
+    device: str,
+    fast: bool,
+    all_series: bool,
+    shard: str | None,
+    **wanted: Any,
 ) -> "tuple[tuple[CaseInput, ...], Models, BatchOptions]":
     """The cases of a call, what answers them and how; `wanted` holds the other options by their names."""
-    cases = _cases(source, model, all_series, shard)
+    cases = _cases(sources, model, all_series, shard)
     from medmtl.bundle.catalogue import find_bundle
     from medmtl.cli.dry_run import bytes_of
     from medmtl.pipeline.batch import BatchOptions, Models
@@ -177,7 +186,11 @@ def summary(findings: "dict[str, object]") -> str:
         totals = found["lesions"]["totals"]
         parts.append(f"lesions {totals['count']} ({totals['ml']:.1f} mL)")
     if found.get("organs"):
-        parts.append(", ".join(f"{row['title']['en']} {row['ml']:.1f} mL" for row in found["organs"][:4]))
+        rows = [row for row in found["organs"] if row["task"] == found["organs"][0]["task"]]
+        parts.append(", ".join(f"{row['title']['en']} {row['ml']:.1f} mL" for row in rows[:4]))
+    derived = [one for task in found["tasks"].values() for one in task["derived"] if one["value"] is not None]
+    if derived:
+        parts.append(", ".join(f"{one['title']['en']} {one['value']:.1f} {one['unit']}" for one in derived[:4]))
     if found.get("diagnosis"):
         best = found["diagnosis"]
         parts.append(f"{best['title']['en']} (p {best['probabilities'][best['class']]:.2f})")
@@ -185,16 +198,18 @@ def summary(findings: "dict[str, object]") -> str:
     return "; ".join(parts)
 
 
-def _cases(source: Path, model: str | None, all_series: bool, shard: str | None) -> "tuple[CaseInput, ...]":
+def _cases(
+    sources: tuple[Path, ...], model: str | None, all_series: bool, shard: str | None
+) -> "tuple[CaseInput, ...]":
     from medmtl.errors import Code, StudyError
-    from medmtl.reading.any_volume import discover, each_series
+    from medmtl.reading.any_volume import discover_all, each_series
 
-    channels = 1
+    names: tuple[str, ...] = ()
     if model:
         from medmtl.bundle.catalogue import find_bundle
 
-        channels = len(find_bundle(model).channels)
-    cases = discover(source, channels=channels)
+        names = find_bundle(model).channels
+    cases = discover_all(sources, names=names)
     if all_series:
         cases = tuple(one for case in cases for one in each_series(case))
     if not cases:

@@ -66,9 +66,10 @@ class Sweep:
         return found
 
 
-def plan_sweep(image: ImageArray, plan: Plan) -> Sweep:
-    """The windows for `(channel, i, j, k)`; planes run along the axis with the most of them."""
-    box = body_box(image, plan)
+def plan_sweep(image: ImageArray, plan: Plan, box: Box | None = None) -> Sweep:
+    """The windows for `(channel, i, j, k)`, in `box` or where the body is; planes run along the axis with the most."""
+    if box is None:
+        box = body_box(image, plan)
     i, j, k = (end - first for first, end in box)
     margins = padding((i, j, k), plan.patch)
     starts = [

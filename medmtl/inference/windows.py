@@ -86,9 +86,15 @@ def _held(solid: VoxelArray, axis: int, least: int) -> Span:
     used = np.flatnonzero(share >= _BODY_SHARE)
     if used.size == 0:
         return (0, size)
-    first, end = max(0, int(used[0]) - _BODY_MARGIN), min(size, int(used[-1]) + 1 + _BODY_MARGIN)
-    least = min(least, size)
+    held = (max(0, int(used[0]) - _BODY_MARGIN), min(size, int(used[-1]) + 1 + _BODY_MARGIN))
+    return widened(held, least, (0, size))
+
+
+def widened(span: Span, least: int, limits: Span) -> Span:
+    """`span` to at least so many voxels on both sides alike, within `limits`; all of these where they hold fewer."""
+    first, end = span
+    least = min(least, limits[1] - limits[0])
     if end - first < least:
-        first = min(max(0, first - (least - (end - first)) // 2), size - least)
+        first = min(max(limits[0], first - (least - (end - first)) // 2), limits[1] - least)
         end = first + least
     return (first, end)

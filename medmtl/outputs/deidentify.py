@@ -2,8 +2,9 @@
 
 The Basic Application Level Confidentiality Profile lists what to remove; this lists what to keep, so private groups,
 overlays, comments and elements that nobody thought of go by themselves. Kept values are numbers, UIDs that are
-replaced, and terms of closed lists; free text is never copied. Pixels are decoded and written anew, since encoded
-streams can hold comments and unused bits overlays.
+replaced, and terms of closed lists; free text is never copied. What the modules of multi-frame images require with a
+value gets a dummy where the value may not stay. Pixels are decoded and written anew, since encoded streams can hold
+comments and unused bits overlays.
 """
 
 import hashlib
@@ -21,104 +22,27 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import pixel_array
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.valuerep import format_number_as_ds
 
 from medmtl import __version__
 from medmtl.errors import Code, StudyError
+from medmtl.outputs.deidentify_allowed import (
+    DUMMIES,
+    DUMMY_DATE,
+    EMPTY,
+    GROUPS,
+    IMAGE_TYPES,
+    NUMBERS,
+    POINTERS,
+    REPLACED,
+    SEQUENCES,
+    TERMS,
+)
 from medmtl.outputs.dicom_source import IMPLEMENTATION_CLASS_UID
 
 METHOD = "medmtl allow-list, PS3.15 E basic profile"
 
-_NUMBERS = frozenset(
-    {
-        "SeriesNumber",
-        "AcquisitionNumber",
-        "InstanceNumber",
-        "ImagesInAcquisition",
-        "TemporalPositionIndex",
-        "InStackPositionNumber",
-        "DimensionIndexValues",
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "SliceLocation",
-        "SliceThickness",
-        "SpacingBetweenSlices",
-        "GantryDetectorTilt",
-        "PixelSpacing",
-        "Rows",
-        "Columns",
-        "NumberOfFrames",
-        "SamplesPerPixel",
-        "BitsAllocated",
-        "BitsStored",
-        "HighBit",
-        "PixelRepresentation",
-        "PixelPaddingValue",
-        "PixelPaddingRangeLimit",
-        "RescaleSlope",
-        "RescaleIntercept",
-        "WindowCenter",
-        "WindowWidth",
-        "LossyImageCompressionRatio",
-        "KVP",
-        "EchoTime",
-        "EchoNumbers",
-        "EchoTrainLength",
-        "RepetitionTime",
-        "InversionTime",
-        "FlipAngle",
-        "MagneticFieldStrength",
-        "NumberOfAverages",
-        "EffectiveEchoTime",
-    }
-)
-_TERMS = {
-    "Modality": {"CT", "MR"},
-    "PhotometricInterpretation": {"MONOCHROME1", "MONOCHROME2"},
-    "PatientPosition": {"HFS", "HFP", "HFDR", "HFDL", "FFS", "FFP", "FFDR", "FFDL"},
-    "RescaleType": {"HU", "US"},
-    "BurnedInAnnotation": {"NO"},
-    "LossyImageCompression": {"00", "01"},
-    "PresentationLUTShape": {"IDENTITY", "INVERSE"},
-    "VolumetricProperties": {"VOLUME", "SAMPLED", "DISTORTED", "MIXED"},
-    "VolumeBasedCalculationTechnique": {"NONE", "MAX_IP", "MIN_IP", "MULTIPLANAR", "MEAN_IP", "MIXED"},
-    "PixelPresentation": {"MONOCHROME", "MIXED"},
-    "ContentQualification": {"PRODUCT", "RESEARCH", "SERVICE"},
-    "ComplexImageComponent": {"MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "MIXED"},
-    "AcquisitionContrast": {"T1", "T2", "T2_STAR", "PROTON_DENSITY", "DIFFUSION", "PERFUSION"},
-    "MRAcquisitionType": {"2D", "3D"},
-    "ScanningSequence": {"SE", "IR", "GR", "EP", "RM"},
-    "SequenceVariant": {"SK", "MTC", "SS", "TRSS", "SP", "MP", "OSP", "NONE"},
-    "DimensionOrganizationType": {"3D", "3D_TEMPORAL", "TILED_FULL", "TILED_SPARSE"},
-}  # fmt: skip
-_IMAGE_TYPES = {
-    "ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "AXIAL", "LOCALIZER", "VOLUME", "OTHER", "MPR", "REFORMATTED",
-    "AVERAGE", "NONE", "M", "P", "R", "I", "FFE", "SE", "M_FFE", "M_SE", "M_IR", "NORM", "DIS2D", "DIS3D", "MIXED",
-    "MAGNITUDE", "PHASE MAP", "T1", "T2", "MOSAIC", "B0 MAP",
-}  # fmt: skip
-_REPLACED = frozenset(
-    {"SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "DimensionOrganizationUID"}
-)
-_SEQUENCES = frozenset(
-    {
-        "SharedFunctionalGroupsSequence",
-        "PerFrameFunctionalGroupsSequence",
-        "PlanePositionSequence",
-        "PlaneOrientationSequence",
-        "PixelMeasuresSequence",
-        "PixelValueTransformationSequence",
-        "FrameContentSequence",
-        "FrameVOILUTSequence",
-        "CTImageFrameTypeSequence",
-        "MRImageFrameTypeSequence",
-        "DimensionOrganizationSequence",
-        "DimensionIndexSequence",
-    }
-)
-_POINTERS = frozenset({"DimensionIndexPointer", "FunctionalGroupPointer"})
-_EMPTY = (
-    "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID", "PatientBirthDate",
-    "PatientSex", "Manufacturer", "PositionReferenceIndicator", "Laterality",
-)  # fmt: skip
+_NUMERIC = frozenset({"DS", "IS", "FD", "FL", "US", "UL", "SS", "SL"})
 _TEXTUAL = frozenset({"PN", "LO", "SH", "ST", "LT", "UT", "UC", "UR", "AE", "DA", "DT", "UI", "UN"})
 
 
@@ -182,23 +106,20 @@ def deidentified(source: Dataset, pseudonyms: Pseudonyms, removed: Removed) -> D
         StudyError: `burned-in`.
     """
     check_burned_in(source)
-    copy = _kept(source, pseudonyms, removed)
+    several = "PerFrameFunctionalGroupsSequence" in source
+    copy = _kept(source, pseudonyms, removed, dummies=several)
     copy.SOPClassUID = source.SOPClassUID
     copy.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in _EMPTY:
-        setattr(copy, keyword, "")
-    if copy.get("Modality") == "MR" and "PerFrameFunctionalGroupsSequence" not in copy:
-        copy.ScanOptions = ""  # Type 2 of the MR Image module; its values are the vendor's own words
-        copy.SequenceVariant = copy.get("SequenceVariant") or "NONE"
+    for keyword in EMPTY:
+        if not copy.get(keyword):
+            setattr(copy, keyword, "")
+    _complete(copy, several=several)
     patient = f"{source.get('PatientID', '')}|{source.get('IssuerOfPatientID', '')}"
     copy.PatientID = f"ANON-{pseudonyms.word('patient', patient)[:12].upper()}"
     copy.PatientName = copy.PatientID
     copy.PatientIdentityRemoved = "YES"
     copy.DeidentificationMethod = METHOD
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator = "113100", "DCM"
-    code.CodeMeaning = "Basic Application Confidentiality Profile"
-    copy.DeidentificationMethodCodeSequence = [code]
+    copy.DeidentificationMethodCodeSequence = [_code("113100", "DCM", "Basic Application Confidentiality Profile")]
     copy.LongitudinalTemporalInformationModified = "REMOVED"
     _set_pixels(copy, source)
     copy.file_meta = FileMetaDataset()
@@ -210,42 +131,113 @@ def deidentified(source: Dataset, pseudonyms: Pseudonyms, removed: Removed) -> D
     return copy
 
 
-def _kept(source: Dataset, pseudonyms: Pseudonyms, removed: Removed) -> Dataset:
+def _kept(source: Dataset, pseudonyms: Pseudonyms, removed: Removed, *, dummies: bool, group: bool = False) -> Dataset:
+    """The allowed elements of a data set or an item.
+
+    Args:
+        source: to copy from.
+        pseudonyms: of the site.
+        removed: takes what was left out.
+        dummies: whether required values that may not stay get a dummy.
+        group: whether this is an item of a functional group, of which every number stays.
+    """
     copy = Dataset()
     for element in source:
         keyword = keyword_for_tag(element.tag)
         if keyword in ("SOPClassUID", "PixelData"):
             continue
-        if keyword in _SEQUENCES and element.VR == "SQ":
-            setattr(copy, keyword, [_kept(item, pseudonyms, removed) for item in element.value])
-        elif keyword in _REPLACED and element.VR == "UI":
+        if keyword in SEQUENCES and element.VR == "SQ":
+            inner = keyword in GROUPS
+            items = [_kept(item, pseudonyms, removed, dummies=dummies, group=inner) for item in element.value]
+            setattr(copy, keyword, items)
+        elif keyword in REPLACED and element.VR == "UI":
             setattr(copy, keyword, pseudonyms.uid(str(element.value or "")))
             removed.texts.add(str(element.value or ""))
+        elif keyword == "AnatomicRegionSequence" and group:
+            _note(element, removed)
+            copy.AnatomicRegionSequence = [_code("91723000", "SCT", "Anatomical Structure")]
         else:
-            value = _allowed(keyword, element)
+            value = _allowed(keyword, element, group=group)
             if value is None:
                 _note(element, removed)
-            else:
+                value = DUMMIES.get(keyword) if dummies else None
+            if value is not None:
                 setattr(copy, keyword, value)
     return copy
 
 
-def _allowed(keyword: str, element: DataElement) -> Any:
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
+    return code
+
+
+def _complete(copy: Dataset, *, several: bool) -> None:
+    """Adds what the modules of the image require beside what was kept (PS3.3 A.3, A.4, A.21, A.36, A.38)."""
+    if several:
+        copy.AcquisitionContextSequence = []
+        _complete_dimensions(copy)
+        for group in (*copy.get("SharedFunctionalGroupsSequence", ()), *copy.PerFrameFunctionalGroupsSequence):
+            _complete_group(group)
+            if "FrameAnatomySequence" in group:
+                copy.pop("Laterality", None)  # each frame has its own
+    elif copy.get("Modality") == "MR":
+        copy.ScanOptions = ""  # Type 2 of the MR Image module; its values are the vendor's own words
+        copy.SequenceVariant = copy.get("SequenceVariant") or "NONE"
+    elif copy.get("Modality") == "PT":
+        copy.SeriesDate = copy.AcquisitionDate = DUMMY_DATE
+        copy.SeriesTime = copy.AcquisitionTime = "000000"
+        copy.RadiopharmaceuticalInformationSequence = []
+        copy.PatientOrientationCodeSequence = copy.PatientGantryRelationshipCodeSequence = []
+        copy.pop("PatientPosition", None)  # the two stand in its place (C.8.4.6)
+
+
+def _complete_group(group: Dataset) -> None:
+    for modifier in group.get("MRModifierSequence", ()):
+        if modifier.get("ParallelAcquisition") == "YES":  # some scanners leave a factor out that means nothing to them
+            modifier.setdefault("ParallelReductionFactorSecondInPlane", 1.0)
+    for timing in group.get("MRTimingAndRelatedParametersSequence", ()):
+        rates = timing.get("SpecificAbsorptionRateSequence", ())
+        timing.SpecificAbsorptionRateSequence = [one for one in rates if "SpecificAbsorptionRateDefinition" in one]
+
+
+def _complete_dimensions(copy: Dataset) -> None:
+    """Drops the dimensions whose pointers are private, and counts the values of the others from one (C.7.6.17)."""
+    indices = list(copy.get("DimensionIndexSequence", ()))
+    kept = [n for n, item in enumerate(indices) if "DimensionIndexPointer" in item]
+    contents = [
+        group.FrameContentSequence[0]
+        for group in copy.PerFrameFunctionalGroupsSequence
+        if group.get("FrameContentSequence") and "DimensionIndexValues" in group.FrameContentSequence[0]
+    ]
+    if not indices or not contents:
+        return
+    values = np.array([np.atleast_1d(one.DimensionIndexValues) for one in contents])
+    if values.shape[1] != len(indices):
+        return
+    values = values[:, kept]
+    values += np.maximum(0, 1 - values.min(axis=0))
+    copy.DimensionIndexSequence = [indices[n] for n in kept]
+    for content, row in zip(contents, values.tolist(), strict=True):
+        content.DimensionIndexValues = row
+
+
+def _allowed(keyword: str, element: DataElement, *, group: bool) -> Any:
     """The value where it is a number or a term that may be kept, else None."""
     value = element.value
     values = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
-    if keyword in _NUMBERS:
+    if keyword in NUMBERS or (group and keyword and element.VR in _NUMERIC):
         return _numbers(keyword, values)
-    if keyword in _POINTERS:
+    if keyword in POINTERS:
         public = isinstance(value, BaseTag) and not value.is_private
         return value if public else None
     texts = [str(one) for one in values]
     if keyword in ("ImageType", "FrameType"):
-        kept = [text if text in _IMAGE_TYPES else "OTHER" for text in texts]
+        kept = [text if text in IMAGE_TYPES else "OTHER" for text in texts]
         return kept or None
     if keyword == "StackID":
         return texts[0] if texts[0].isdigit() and len(texts[0]) < 4 else None
-    return value if keyword in _TERMS and set(texts) <= _TERMS[keyword] else None
+    return value if keyword in TERMS and set(texts) <= TERMS[keyword] else None
 
 
 def _numbers(keyword: str, values: list[Any]) -> Any:
@@ -257,7 +249,7 @@ def _numbers(keyword: str, values: list[Any]) -> Any:
     if not numbers or not all(math.isfinite(one) for one in numbers):
         return None
     if dictionary_VR(keyword) == "DS":
-        return [f"{one:.10g}" for one in numbers]
+        return [format_number_as_ds(float(one)) for one in numbers]
     return numbers if len(numbers) > 1 else numbers[0]
 
 

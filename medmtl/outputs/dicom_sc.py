@@ -90,7 +90,7 @@ def _with_planes(result: CaseResult, pictures: KeyPictures) -> Iterator[tuple[Pi
     axis = native_axis(grid)
     native = plane_across(grid, axis)
     others = [plane_across(grid, a) for a in (2, 1, 0) if a != axis]
-    yield pictures.main, native
+    yield from ((picture, native) for picture in (pictures.main, *pictures.others))
     yield pictures.field, native
     yield from zip(pictures.reformats, others, strict=True)
     yield from ((picture, native) for picture in pictures.strip)

@@ -33,6 +33,8 @@ _OF_THE_PLANE = frozenset(
 )  # fmt: skip
 UPRIGHT = 8
 """What is added to `SERIES_NUMBER` for segments on the upright box of a tilted series."""
+FURTHER = 20
+"""What is added to `SERIES_NUMBER` for segments on a further channel's series."""
 
 
 def concept_of(structure: Structure) -> Concept:
@@ -54,7 +56,12 @@ def origin_of(structure: Structure, result: CaseResult) -> str:
 
 
 def segmentation(
-    result: CaseResult, source: SourceStudy, segments: tuple[Structure, ...], *, upright: bool = False
+    result: CaseResult,
+    source: SourceStudy,
+    segments: tuple[Structure, ...],
+    *,
+    upright: bool = False,
+    channel: str = "",
 ) -> Dataset:
     """A BINARY Segmentation of `segments` on the source slices; structures of different tasks may overlap.
 
@@ -66,13 +73,14 @@ def segmentation(
         segments: what to write, at least one.
         upright: whether `result` lies on the upright box of a tilted series: the frames then lie in the planes of the
             source slices, but not on their pixels.
+        channel: name of the channel that the segments are drawn on, where it is not the model's first.
 
     Raises:
         ValueError, AttributeError, KeyError, TypeError: the source headers cannot carry a segmentation.
     """
     allowed = result.findings.get("allowed", [])
     role = "seg-upright" if upright else "seg"
-    said = described("segmentation upright" if upright else "segmentation", allowed)
+    said = described(" ".join(filter(None, ("segmentation", channel, "upright" if upright else ""))), allowed)
     # (segment, k, j, i) to (frame, row, column, segment): axis i runs along a row (PS3.3 C.7.6.2.1.1)
     pixels = np.stack([segment.mask.transpose(2, 1, 0) for segment in segments], axis=-1).astype(np.uint8)
     told = all("SliceThickness" in header for header in source.headers)  # which highdicom asks for
@@ -85,7 +93,7 @@ def segmentation(
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[_description(segment, result, source) for segment in segments],
             series_instance_uid=source.uid(f"{role}-series"),
-            series_number=SERIES_NUMBER + (UPRIGHT if upright else 0),
+            series_number=SERIES_NUMBER + (UPRIGHT if upright else 0) + (FURTHER if channel else 0),
             sop_instance_uid=source.uid(role),
             instance_number=1,
             manufacturer=MANUFACTURER,

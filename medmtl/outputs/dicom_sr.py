@@ -1,7 +1,8 @@
 """Findings to a DICOM structured report: Comprehensive 3D SR, TID 1500 Measurement Report (PS3.16)."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import highdicom as hd
@@ -12,6 +13,7 @@ from pydicom.sr.coding import Code as Concept
 from medmtl import __version__
 from medmtl.outputs.dicom_seg import ANY_LESION, SERIES_NUMBER, concept_of
 from medmtl.outputs.dicom_source import MANUFACTURER, SourceStudy, described, settle
+from medmtl.outputs.quantities import derived_concept, finding_site, unit_concept
 from medmtl.outputs.structures import Structure
 from medmtl.result import CaseResult
 from medmtl.shapes import FloatArray
@@ -33,20 +35,38 @@ IMAGING = Concept("363679005", "SCT", "Imaging procedure")
 PRIVATE_SCHEME = "99MEDMTL"
 
 
-def report(result: CaseResult, source: SourceStudy, seg: Dataset, segments: tuple[Structure, ...]) -> Dataset:
-    """A Comprehensive 3D SR: volume of every segment, size of every lesion, classes with their probabilities.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segmented:
+    """A segmentation that a report refers to: the series it was drawn on, the object, what is in it."""
 
-    Each measurement group refers to its segment of `seg`; a lesion's group to the segment that holds most of it.
+    source: SourceStudy
+    seg: Dataset
+    segments: tuple[Structure, ...]
+
+
+def report(
+    result: CaseResult,
+    source: SourceStudy,
+    seg: Dataset,
+    segments: tuple[Structure, ...],
+    further: Sequence[Segmented] = (),
+) -> Dataset:
+    """A Comprehensive 3D SR: volume of every segment, size of every lesion, derived values, classes with probabilities.
+
+    Each measurement group refers to its segment of `seg`, or of one of `further`, which are drawn on other series of
+    the study; a lesion's group to the segment that holds most of it.
 
     Raises:
         ValueError, AttributeError, KeyError, TypeError: the source headers cannot carry a report.
     """
-    writer = _Writer(result, source, seg)
-    groups: list[Any] = [writer.structure(segment) for segment in segments]
+    parts = [Segmented(source=source, seg=seg, segments=segments), *further]
+    writer = _Writer(result, source)
+    groups: list[Any] = [writer.structure(segment, part) for part in parts for segment in part.segments]
     for item in (result.findings.get("lesions") or {}).get("items", []):
-        group = writer.lesion(item, segments)
+        group = writer.lesion(item, parts)
         if group is not None:
             groups.append(group)
+    groups.extend(group for task in result.tasks for group in writer.derived(task))
     groups.extend(group for task in result.tasks if not task.is_voxel for group in writer.case_level(task))
     allowed = result.findings.get("allowed", [])
     with warnings.catch_warnings():
@@ -58,7 +78,7 @@ def report(result: CaseResult, source: SourceStudy, seg: Dataset, segments: tupl
             title=Concept("126000", "DCM", "Imaging Measurement Report"),
         )
         sr = hd.sr.Comprehensive3DSR(
-            evidence=[*source.headers, seg],
+            evidence=[one for part in parts for one in (*part.source.headers, part.seg)],
             content=content,
             series_instance_uid=source.uid("sr-series"),
             series_number=SERIES_NUMBER + 1,
@@ -84,6 +104,7 @@ def expected_numbers(result: CaseResult, segments: tuple[Structure, ...]) -> Flo
     for item in (result.findings.get("lesions") or {}).get("items", []):
         if any(ml > 0.0 and name in written for name, ml in item["ml_by_label"].items()):
             numbers.extend(item[key] for key in ("ml", "long_axis_mm", "short_axis_mm"))
+    numbers.extend(row["value"] for task in result.tasks for row in tasks.get(task.name, {}).get("derived", ()))
     for task in result.tasks:
         probabilities = tasks.get(task.name, {}).get("values", {}).get("probabilities", {})
         if not task.is_voxel:
@@ -94,10 +115,9 @@ def expected_numbers(result: CaseResult, segments: tuple[Structure, ...]) -> Flo
 class _Writer:
     """Measurement groups of one case."""
 
-    def __init__(self, result: CaseResult, source: SourceStudy, seg: Dataset) -> None:
+    def __init__(self, result: CaseResult, source: SourceStudy) -> None:
         self._result = result
         self._source = source
-        self._seg = seg
         model = result.findings["model"]
         self._algorithm = hd.sr.AlgorithmIdentification(
             name=f"medmtl {model['name']}",
@@ -118,7 +138,9 @@ class _Writer:
             observer_type=Concept("121007", "DCM", "Device"), observer_identifying_attributes=device
         )
 
-    def structure(self, segment: Structure) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    def structure(
+        self, segment: Structure, part: Segmented
+    ) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
         """Volume of one whole segment."""
         values = self._result.findings["tasks"][segment.task]["values"][segment.label.name]
         hosts = {task.name: task.inside for task in self._result.tasks}
@@ -127,7 +149,7 @@ class _Writer:
         )
         return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=tracking,
-            referenced_segment=self._segment(segment),
+            referenced_segment=_referenced(segment, part),
             finding_type=concept_of(segment),
             algorithm_id=self._algorithm,
             finding_sites=self._host(hosts[segment.task]),
@@ -135,14 +157,16 @@ class _Writer:
         )
 
     def lesion(
-        self, item: Mapping[str, Any], segments: tuple[Structure, ...]
+        self, item: Mapping[str, Any], parts: Sequence[Segmented]
     ) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations | None:
         """Volume and axes of one lesion, pointing at the segment that holds most of it."""
         shares = item["ml_by_label"]
-        held = [s for s in segments if s.is_lesion and shares.get(s.label.name, 0.0) > 0.0]
+        held = [
+            (s, part) for part in parts for s in part.segments if s.is_lesion and shares.get(s.label.name, 0.0) > 0.0
+        ]
         if not held:
             return None
-        main = max(held, key=lambda s: (shares[s.label.name], -s.number))
+        main, home = max(held, key=lambda pair: (shares[pair[0].label.name], -pair[0].number))
         measured = [
             (VOLUME, "ml", MILLILITRE),
             (LONG_AXIS, "long_axis_mm", MILLIMETRE),
@@ -150,7 +174,7 @@ class _Writer:
         ]
         return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(f"Lesion {item['id']}", f"lesion|{item['id']}"),
-            referenced_segment=self._segment(main),
+            referenced_segment=_referenced(main, home),
             finding_type=ANY_LESION if len(held) > 1 else concept_of(main),
             algorithm_id=self._algorithm,
             finding_sites=self._host(item.get("host")),
@@ -158,6 +182,27 @@ class _Writer:
                 self._measure(name, item[key], unit) for name, key, unit in measured if item[key] is not None
             ],
         )
+
+    def derived(self, task: Task) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
+        """Each derived value of a task that could be computed, with its unit and code."""
+        rows = self._result.findings["tasks"].get(task.name, {}).get("derived", ())
+        known = {one.name: one for one in task.derived}
+        return [
+            hd.sr.MeasurementsAndQualitativeEvaluations(
+                tracking_identifier=self._tracking(f"{task.name}.{row['name']}", f"derived|{task.name}|{row['name']}"),
+                algorithm_id=self._algorithm,
+                finding_sites=finding_site(task, known[row["name"]], self._result),
+                measurements=[
+                    self._measure(
+                        derived_concept(known[row["name"]], self._result.volume.modality),
+                        row["value"],
+                        unit_concept(row["unit"]),
+                    )
+                ],
+            )
+            for row in rows
+            if row["value"] is not None and row["name"] in known
+        ]
 
     def case_level(self, task: Task) -> list[Any]:
         """The class and the probability of every class of a case-level task."""
@@ -186,15 +231,6 @@ class _Writer:
     def _tracking(self, name: str, role: str) -> hd.sr.TrackingIdentifier:
         return hd.sr.TrackingIdentifier(uid=self._source.uid(role), identifier=name)
 
-    def _segment(self, segment: Structure) -> hd.sr.ReferencedSegment:
-        # a whole segment: frames may not be named beside a segment (PS3.3 C.17.3 wants one or the other)
-        return hd.sr.ReferencedSegment(
-            sop_class_uid=self._seg.SOPClassUID,
-            sop_instance_uid=self._seg.SOPInstanceUID,
-            segment_number=segment.number,
-            source_series=hd.sr.SourceSeriesForSegmentation(self._source.headers[0].SeriesInstanceUID),
-        )
-
     def _host(self, host: str | None) -> list[hd.sr.FindingSite] | None:
         if host is None:
             return None
@@ -206,6 +242,16 @@ class _Writer:
 
     def _measure(self, name: Concept, value: float, unit: Concept) -> hd.sr.Measurement:
         return hd.sr.Measurement(name=name, value=float(value), unit=unit)
+
+
+def _referenced(segment: Structure, part: Segmented) -> hd.sr.ReferencedSegment:
+    # a whole segment: frames may not be named beside a segment (PS3.3 C.17.3 wants one or the other)
+    return hd.sr.ReferencedSegment(
+        sop_class_uid=part.seg.SOPClassUID,
+        sop_instance_uid=part.seg.SOPInstanceUID,
+        segment_number=segment.number,
+        source_series=hd.sr.SourceSeriesForSegmentation(part.source.headers[0].SeriesInstanceUID),
+    )
 
 
 def _concept(label: Label) -> Concept:

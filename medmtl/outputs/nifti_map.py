@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 
 from medmtl.geometry.grid import Grid
+from medmtl.outputs.channel_parts import channel_parts
 from medmtl.outputs.files import gzip_bytes
 from medmtl.result import CaseResult
 from medmtl.shapes import Mask, ProbabilityArray, Shape
@@ -55,10 +56,15 @@ def nifti_bytes(array: Any, grid: Grid, slope: float = 1.0, description: str = "
 
 
 def mask_files(result: CaseResult) -> Iterator[tuple[str, bytes]]:
-    """Name in the case's folder and bytes of the map of every voxel task.
+    """Name in the case's folder and bytes of the map of every voxel task, on the voxels of the channel it is drawn on.
 
     `TASK.nii.gz` holds label values; kinds that may overlap come as one binary `TASK/LABEL.nii.gz` per label.
     """
+    for part in channel_parts(result):
+        yield from _mask_files(part.result)
+
+
+def _mask_files(result: CaseResult) -> Iterator[tuple[str, bytes]]:
     grid = result.volume.grid
     for task in result.tasks:
         if task.name not in result.masks:
@@ -77,6 +83,11 @@ def probability_files(result: CaseResult) -> Iterator[tuple[str, bytes]]:
     The box holds the mask and all voxels of `PROBABILITY_FLOOR` and more, with a margin; a structure without any
     has no file. The affine is that of the crop, so it lies right on the input.
     """
+    for part in channel_parts(result):
+        yield from _probability_files(part.result)
+
+
+def _probability_files(result: CaseResult) -> Iterator[tuple[str, bytes]]:
     for task in result.tasks:
         if not task.is_voxel or task.name not in result.probabilities:
             continue

@@ -1,6 +1,8 @@
 """Pictures of a case: slices with the structures' contours, orientation letters and a scale, all mm-true."""
 
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +14,15 @@ from medmtl.outputs.picture_plane import Plane, native_axis, plane_across
 from medmtl.outputs.structures import Structure, structures_of
 from medmtl.result import CaseResult
 from medmtl.shapes import Mask, VoxelArray
+from medmtl.volume import Volume
 
 CT_WINDOW_HU = (-160.0, 240.0)
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 AIR_HU = -500.0
 MARGIN_MM = 22.0
 SMALLEST_SIDE_MM = 90.0
-LARGE_PX, SMALL_PX = 760, 300
-STRIP_SLICES = 6
+LARGE_PX, MIDDLE_PX, SMALL_PX = 760, 480, 300  # middle: side by side, where there are several channels
+STRIP_SLICES, ROW_SLICES = 6, 3  # of one channel; of each where there are several
 
 _SCALES_MM = (100, 50, 20, 10, 5, 2, 1)
 _OVERSAMPLING = 2
@@ -43,6 +46,7 @@ class Picture:
         plane: "axial", "coronal", "sagittal" or "oblique".
         index: voxel index of the slice along its axis, from 0.
         count: slices along that axis.
+        channel: name of what is shown; empty where the image has but one channel.
     """
 
     png: bytes
@@ -50,13 +54,19 @@ class Picture:
     plane: str
     index: int
     count: int
+    channel: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyPictures:
-    """The pictures of a report: the slice that matters, its field of view, two reformats, and native slices."""
+    """The pictures of a report: the slice that matters, its field of view, two reformats, and native slices.
+
+    Every picture shows one channel and the structures of the tasks that are drawn on it. `others` are the slice that
+    matters on the further channels; `strip` goes through all channels.
+    """
 
     main: Picture
+    others: tuple[Picture, ...]
     field: Picture
     reformats: tuple[Picture, ...]
     strip: tuple[Picture, ...]
@@ -64,25 +74,47 @@ class KeyPictures:
 
 def key_pictures(result: CaseResult) -> KeyPictures:
     """Pictures through the largest lesion, or the largest organ where there is none, or the middle."""
-    painter = _Painter(result)
-    grid, structures = result.volume.grid, painter.structures
+    # organs first, so that a lesion's line lies on top
+    structures = tuple(sorted(structures_of(result), key=lambda s: (s.is_lesion, s.number)))
+    painter, *further = _painters(result, structures)
+    grid = result.volume.grid
     axis = native_axis(grid)
     native = plane_across(grid, axis)
-    centre = _key_index(structures, grid, axis)
+    centre = _key_index(painter.structures, grid, axis)
     box = _crop(structures, native, grid)
-    others = [plane_across(grid, a) for a in (2, 1, 0) if a != axis]
+    across = [plane_across(grid, a) for a in (2, 1, 0) if a != axis]
+    slices = _strip(structures, grid, axis, STRIP_SLICES if not further else ROW_SLICES)
+    width = MIDDLE_PX if further else LARGE_PX
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # Pillow computes outside the interpreter's lock
+        main = pool.submit(painter.paint, native, centre[axis], box, width)
+        others = [pool.submit(other.paint, native, centre[axis], box, width) for other in further]
+        field = pool.submit(painter.paint, native, centre[axis], None, SMALL_PX, outline=box)
+        cut = [(p, centre[p.axis], _crop(structures, p, grid)) for p in across]
+        reformats = [pool.submit(painter.paint, *place, SMALL_PX) for place in cut]
+        strip = [pool.submit(one.paint, native, k, box, SMALL_PX) for one in (painter, *further) for k in slices]
     return KeyPictures(
-        main=painter.paint(native, centre[axis], box, LARGE_PX),
-        field=painter.paint(native, centre[axis], None, SMALL_PX, outline=box),
-        reformats=tuple(painter.paint(p, centre[p.axis], _crop(structures, p, grid), SMALL_PX) for p in others),
-        strip=tuple(painter.paint(native, k, box, SMALL_PX) for k in _strip(structures, grid, axis)),
+        main=main.result(),
+        others=tuple(picture.result() for picture in others),
+        field=field.result(),
+        reformats=tuple(picture.result() for picture in reformats),
+        strip=tuple(picture.result() for picture in strip),
     )
+
+
+def _painters(result: CaseResult, structures: tuple[Structure, ...]) -> list["_Painter"]:
+    """A painter per channel; first the one with the lesions, or the first with structures where there are none."""
+    found = []
+    for number, volume in enumerate(result.channels):
+        own = tuple(s for s in structures if result.channel_of(s.task) == number)
+        name = result.channel_names[number] if len(result.channels) > 1 and result.channel_names else ""
+        found.append(_Painter(volume, own, name))
+    return sorted(found, key=lambda one: (not any(s.is_lesion for s in one.structures), not one.structures))
 
 
 def preview_png(pictures: KeyPictures, lines: tuple[str, ...]) -> bytes:
     """One PNG for a list or a message: the main picture, three small ones beside it, `lines` of ASCII below."""
     main = Image.open(io.BytesIO(pictures.main.png))
-    small = [Image.open(io.BytesIO(p.png)) for p in (pictures.field, *pictures.reformats)]
+    small = [_narrowed(Image.open(io.BytesIO(p.png))) for p in (*pictures.others, pictures.field, *pictures.reformats)]
     gap, row = 8, 22
     height = max(main.height, sum(s.height for s in small) + gap * (len(small) - 1))
     sheet = Image.new("RGB", (main.width + 3 * gap + SMALL_PX, height + 3 * gap + row * len(lines)), _PAPER)
@@ -98,15 +130,18 @@ def preview_png(pictures: KeyPictures, lines: tuple[str, ...]) -> bytes:
     return _png(sheet)
 
 
-class _Painter:
-    """Paints slices of one case with one grey window."""
+def _narrowed(picture: Image.Image) -> Image.Image:
+    height = round(picture.height * SMALL_PX / picture.width)
+    return picture if picture.width <= SMALL_PX else picture.resize((SMALL_PX, height), Image.Resampling.LANCZOS)
 
-    def __init__(self, result: CaseResult) -> None:
-        self._array = result.volume.array
-        self._grid = result.volume.grid
-        # organs first, so that a lesion's line lies on top
-        self.structures = tuple(sorted(structures_of(result), key=lambda s: (s.is_lesion, s.number)))
-        self._window = grey_window(self._array, result.volume.modality, self.structures)
+
+class _Painter:
+    """Paints slices of one channel with one grey window, and the structures that are drawn on it."""
+
+    def __init__(self, volume: Volume, structures: tuple[Structure, ...], channel: str) -> None:
+        self._array, self._grid = volume.array, volume.grid
+        self.structures, self._channel = structures, channel
+        self._window = grey_window(self._array, volume.modality, structures)
 
     def paint(self, plane: Plane, index: int, box: Box | None, width: int, outline: Box | None = None) -> Picture:
         """One slice, cropped to `box`, `width` pixels wide; `outline` is drawn as a frame."""
@@ -130,9 +165,11 @@ class _Painter:
             top, bottom, left, right = outline
             sides = (left * column_mm, top * row_mm, right * column_mm - 1, bottom * row_mm - 1)
             draw.rectangle([side * pixels_per_mm for side in sides], outline=_DIM)
-        _annotate(draw, plane, f"{index + 1} / {self._grid.shape[plane.axis]}", (width, height), pixels_per_mm)
+        count = self._grid.shape[plane.axis]
+        place = f"{index + 1} / {count}  {self._channel}".rstrip()
+        _annotate(draw, plane, place, (width, height), pixels_per_mm)
         return Picture(
-            png=_png(image), size=(width, height), plane=plane.name, index=index, count=self._grid.shape[plane.axis]
+            png=_png(image), size=(width, height), plane=plane.name, index=index, count=count, channel=self._channel
         )
 
     def _grey(self, plane: VoxelArray, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -182,13 +219,20 @@ def _overlay(canvas: npt.NDArray[np.uint8], mask: Mask, structure: Structure, li
     if rows.size == 0:
         return
     region = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    filled = np.pad(inside[region], line)  # so that the line runs along the picture's edge, too
-    eroded = Image.fromarray(filled.astype(np.uint8)).filter(ImageFilter.MinFilter(2 * line + 1))
-    core = np.asarray(eroded)[line:-line, line:-line] > 0
+    core = _eroded(inside[region], line)
     fill = 0.20 if structure.is_lesion else 0.06
     alpha = np.where(core, fill, np.where(inside[region], 0.95, 0.0)).astype(np.float32)[:, :, None]
     color = np.array(rgb(structure.label.color), dtype=np.float32)
     canvas[region] = np.rint(canvas[region] * (1.0 - alpha) + color * alpha).astype(np.uint8)
+
+
+def _eroded(mask: Mask, reach: int) -> Mask:
+    """Pixels whose square of `reach` pixels to every side lies in the mask, which ends at the picture's edge."""
+    for axis in (0, 1):
+        along = np.moveaxis(mask, axis, 0)
+        sums = np.cumsum(np.pad(along, ((reach + 1, reach), (0, 0))), axis=0, dtype=np.int32)
+        mask = np.moveaxis(sums[2 * reach + 1 :] - sums[: -2 * reach - 1] == 2 * reach + 1, 0, axis)
+    return mask
 
 
 def _annotate(draw: ImageDraw.ImageDraw, plane: Plane, place: str, size: tuple[int, int], pixels_per_mm: float) -> None:
@@ -251,14 +295,14 @@ def _crop(structures: tuple[Structure, ...], plane: Plane, grid: Grid) -> Box | 
     return (bounds[0], bounds[1], bounds[2], bounds[3])
 
 
-def _strip(structures: tuple[Structure, ...], grid: Grid, axis: int) -> tuple[int, ...]:
+def _strip(structures: tuple[Structure, ...], grid: Grid, axis: int, most: int) -> tuple[int, ...]:
     if structures:
         held = np.logical_or.reduce([s.mask for s in structures])
         used = np.flatnonzero(held.any(axis=tuple(a for a in range(3) if a != axis)))
         first, last = int(used[0]), int(used[-1])
     else:
         first, last = 0, grid.shape[axis] - 1
-    chosen = np.linspace(first, last, min(STRIP_SLICES, last - first + 1))
+    chosen = np.linspace(first, last, min(most, last - first + 1))
     return tuple(sorted({round(float(k)) for k in chosen}))
 
 

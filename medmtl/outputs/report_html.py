@@ -14,13 +14,6 @@ from medmtl.outputs.sentences import LANGUAGES, report_sentences, review_sentenc
 
 TEMPLATE = "report.html.j2"
 
-_PLANES = {
-    "axial": {"en": "Axial", "zh": "轴位"},
-    "coronal": {"en": "Coronal", "zh": "冠状位"},
-    "sagittal": {"en": "Sagittal", "zh": "矢状位"},
-    "oblique": {"en": "Oblique", "zh": "斜位"},
-}
-
 
 def report_html(findings: Mapping[str, Any], pictures: KeyPictures) -> str:
     """The report as one HTML page that loads nothing: styles inline, pictures as data URIs, no script.
@@ -37,7 +30,7 @@ def report_html(findings: Mapping[str, Any], pictures: KeyPictures) -> str:
     environment.globals.update(t=_both, titled=lambda path: _both(*(title_of(findings, path, x) for x in LANGUAGES)))
     environment.filters.update(
         both=lambda titles: _both(*(text(titles, language) for language in LANGUAGES)),
-        amount=amount, percent=percent, uri=_data_uri, place=_place,
+        amount=amount, percent=percent, uri=_data_uri, shown=_shown,
     )  # fmt: skip
     diagnosis = findings.get("diagnosis")
     return environment.get_template(TEMPLATE).render(
@@ -45,8 +38,9 @@ def report_html(findings: Mapping[str, Any], pictures: KeyPictures) -> str:
         pictures=pictures,
         ranked=sorted(diagnosis["probabilities"].items(), key=lambda pair: -pair[1]) if diagnosis else [],
         further={name: task for name, task in findings["tasks"].items() if _is_further(name, task)},
-        derived=[value for task in findings["tasks"].values() for value in task["derived"]],
+        derived=[_capital(value) for task in findings["tasks"].values() for value in task["derived"]],
         legend=_legend(findings),
+        several=len({organ["task"] for organ in findings["organs"] or ()}) > 1,
         reviewed=[(x, review_sentences(findings, x)) for x in LANGUAGES] if findings.get("review") else [],
         sentences=[(language, report_sentences(findings, language)) for language in LANGUAGES],
     )
@@ -56,13 +50,18 @@ def _is_further(name: str, task: Mapping[str, Any]) -> bool:
     return name != "diagnosis" and bool({"value", "present", "class"} & set(task["values"]))
 
 
+def _capital(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {**value, "title": {x: title[:1].upper() + title[1:] for x, title in value["title"].items()}}
+
+
 def _legend(findings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Labels that hold a voxel, lesions first as the reader looks for them."""
     rows: list[Mapping[str, Any]] = []
     for name, task in findings["tasks"].items():
         held = [x for x in task["labels"] if "ml" in task["values"].get(x["name"], {})] if task["values"] else []
         rows += [{**x, "task": name} for x in held if task["values"][x["name"]]["voxels"] > 0]
-    return rows
+    # what is drawn on two channels in one colour stands there once
+    return list({(row["color"], *row["title"].values()): row for row in reversed(rows)}.values())[::-1]
 
 
 def _both(en: str, zh: str = "") -> Markup:
@@ -75,7 +74,6 @@ def _data_uri(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(picture.png).decode("ascii")
 
 
-def _place(picture: Picture) -> Markup:
-    names = _PLANES[picture.plane]
-    place = f"{picture.index + 1} / {picture.count}"
-    return _both(f"{names['en']} {place}", f"{names['zh']} {place}")
+def _shown(picture: Picture) -> str:
+    """A picture in words."""
+    return f"{picture.plane} {picture.index + 1} / {picture.count} {picture.channel}".rstrip()

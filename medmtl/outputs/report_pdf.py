@@ -13,7 +13,7 @@ from medmtl.outputs.numbers import amount, percent
 from medmtl.outputs.pdf_font import report_font
 from medmtl.outputs.pdf_page import HEIGHT, INK, WIDTH, Colour, Pages
 from medmtl.outputs.picture import KeyPictures, Picture, rgb
-from medmtl.outputs.sentences import LANGUAGES, RESEARCH_USE, report_sentences, text, title_of
+from medmtl.outputs.sentences import LANGUAGES, RESEARCH_USE, full_title_of, report_sentences, text
 
 _MARGIN, _GAP = 42.0, 10.0
 _ROOM = WIDTH - 2 * _MARGIN
@@ -66,11 +66,11 @@ class _Writer:
         self._turn()
 
     def pictures(self, pictures: KeyPictures) -> None:
-        """The main picture, and beside it its field of view and two reformats."""
+        """The main picture, and beside it the slice on further channels, its field of view and two reformats."""
         main = _pixels(pictures.main)
         width, height = _within(main, _MAIN_PT, _HIGHEST_PT)
         self._pages.picture(_MARGIN, self._y, (width, height), main)
-        side = (pictures.field, *pictures.reformats)
+        side = (*pictures.others, pictures.field, *pictures.reformats)
         tallest = (max(height, _HIGHEST_PT / 1.5) - _GAP * (len(side) - 1)) / len(side)
         y = self._y
         for picture in side:
@@ -80,16 +80,19 @@ class _Writer:
             y += small[1] + _GAP
         self._y = max(self._y + height + _GAP, y)
         shown = pictures.main
-        self._line(f"{shown.plane} {shown.index + 1} / {shown.count}", _SMALL, _SOFT)
+        self._line(f"{shown.plane} {shown.index + 1} / {shown.count}  {shown.channel}".rstrip(), _SMALL, _SOFT)
 
     def legend(self) -> None:
         """Structures that were found, with their colours."""
-        x = _MARGIN
+        x, drawn = _MARGIN, set()
         for task in self._f["tasks"].values():
             for label in task["labels"]:
                 if not task["values"].get(label["name"], {}).get("voxels"):
                     continue
                 told = " ".join(dict.fromkeys(text(label["title"], language) for language in LANGUAGES))
+                if (told, label["color"]) in drawn:
+                    continue  # the same on another channel
+                drawn.add((told, label["color"]))
                 wide = self._pages.width(told, _SMALL) + 26
                 if x + wide > WIDTH - _MARGIN:
                     x, self._y = _MARGIN, self._y + _SMALL * _LEADING + 2
@@ -162,10 +165,10 @@ class _Writer:
             cut = "  (cut by the edge of the image 被图像边缘截断)" if organ["truncated"] else ""
             grams = f"{amount(organ['g'], 'g')}    " if organ["g"] else ""
             ml = amount(organ["ml"], "mL") if organ["ml"] > 0.0 else "not found 未见"
-            yield _both(organ["title"]) + cut, grams + ml
+            yield self._title(f"{organ['task']}.{organ['name']}") + cut, grams + ml
 
     def _title(self, path: str) -> str:
-        return "  ".join(dict.fromkeys(title_of(self._f, path, language) for language in LANGUAGES))
+        return "  ".join(dict.fromkeys(full_title_of(self._f, path, language) for language in LANGUAGES))
 
     def _turn(self) -> None:
         pages = self._pages

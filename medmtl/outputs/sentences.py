@@ -26,6 +26,7 @@ _T = {
     },
     "parts": {"en": "; {parts}", "zh": "；其中{parts}"},
     "more": {"en": "Further lesions are listed in the table.", "zh": "其余病灶见表。"},
+    "of_task": {"en": "{title}, {task}", "zh": "{title}（{task}）"},
     "organs": {"en": "Volumes: {parts}.", "zh": "体积：{parts}。"},
     "derived": {"en": "{title}: {value}.", "zh": "{title}：{value}。"},
     "diagnosis": {"en": "Class: {title}, {how} probability {p}.", "zh": "分类：{title}，{how}概率 {p}。"},
@@ -76,6 +77,21 @@ def title_of(findings: Mapping[str, Any], path: str, language: str) -> str:
         if label["name"] == name:
             return text(label["title"], language) or name
     return name.replace("_", " ")
+
+
+def full_title_of(findings: Mapping[str, Any], path: str, language: str) -> str:
+    """`title_of`, with the task's title where a label of another task is called the same (two phases of a heart)."""
+    task, _, name = path.partition(".")
+    title = title_of(findings, path, language)
+    others = [
+        title_of(findings, f"{other}.{name}", language)
+        for other, body in findings["tasks"].items()
+        if other != task and any(label["name"] == name for label in body["labels"])
+    ]
+    if title not in others or task not in findings["tasks"]:
+        return title
+    of = inside_sentence(text(findings["tasks"][task]["title"], language), language)
+    return _say("of_task", language, title=title, task=of)
 
 
 def text(titles: Mapping[str, str], language: str) -> str:
@@ -141,9 +157,16 @@ def _organs(findings: Mapping[str, Any], language: str) -> list[str]:
     found = [organ for organ in findings["organs"] if organ["ml"] > 0.0]
     if not found:
         return []
-    parts = [f"{inside_sentence(text(o['title'], language), language)} {amount(o['ml'], 'mL')}" for o in found]
-    said = [_say("organs", language, parts=_join(parts, language))]
-    cut = [inside_sentence(text(o["title"], language), language) for o in found if o["truncated"]]
+    parts: dict[str, list[str]] = {}
+    for o in found:
+        named = f"{inside_sentence(text(o['title'], language), language)} {amount(o['ml'], 'mL')}"
+        parts.setdefault(o["task"], []).append(named)
+    said = [_say("organs", language, parts=_join(rows, language)) for rows in parts.values()]
+    if len(parts) > 1:
+        titles = {name: text(findings["tasks"][name]["title"], language) for name in parts}
+        said = [_say("present", language, task=titles[n], names=_join(rows, language)) for n, rows in parts.items()]
+    paths = [f"{o['task']}.{o['name']}" for o in found if o["truncated"]]
+    cut = [inside_sentence(full_title_of(findings, path, language), language) for path in paths]
     return [*said, _say("truncated", language, names=_join(cut, language))] if cut else said
 
 
@@ -209,7 +232,8 @@ def review_sentences(findings: Mapping[str, Any], language: str) -> list[str]:
     for key, drawn in (("rejected", ("rejected",)), ("corrected", ("corrected", "added"))):
         numbers = sorted(number for kind in drawn for number in review["lesions"][kind])
         names = [_say("lesion_name", language, id=number) for number in numbers]
-        names += [inside_sentence(title_of(findings, path, language), language) for path in review["structures"][key]]
+        paths = review["structures"][key]
+        names += [inside_sentence(full_title_of(findings, path, language), language) for path in paths]
         said += [_say(key, language, names=_join(names, language))] if names else []
     for name, word in review["classes"].items():
         task = text(findings["tasks"][name]["title"], language)

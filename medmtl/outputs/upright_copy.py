@@ -48,4 +48,4 @@ def _moved(volume: Volume, box: Grid) -> Volume:
     array: VoxelArray = resample_onto(volume.array, volume.grid, box, outside=low)
     if volume.array.dtype == np.int16:
         array = np.rint(array).astype(np.int16)
-    return replace(volume, array=array, grid=box)
+    return replace(volume, array=array, grid=box, acquired=None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medmtl.errors import Code, Notice, OutputError
 from medmtl.geometry.upright import is_upright
+from medmtl.outputs.channel_parts import ChannelPart, channel_parts
 from medmtl.outputs.dicom_source import SourceStudy, dicom_obstacle, with_warning
 from medmtl.outputs.files import cannot_write, fsync_folder, json_bytes, write_atomic
 from medmtl.outputs.nifti_map import mask_files, probability_files
@@ -159,10 +160,11 @@ def _dicom(
     result: CaseResult, formats: frozenset[str], pictures: "KeyPictures | None"
 ) -> tuple[list[tuple[str, bytes]], Notice | None]:
     """The DICOM objects, read back and compared, or the reason why there are none."""
-    obstacle = dicom_obstacle(result.volume)
-    structures = structures_of(on_source_slices(result))
+    parts = channel_parts(result)
+    obstacle = next((found for part in parts if (found := dicom_obstacle(part.result.volume)) is not None), None)
+    structures = [structures_of(on_source_slices(part.result)) for part in parts]
     wanted = formats & _OF_STRUCTURES
-    if obstacle is None and wanted and not structures:
+    if obstacle is None and wanted and not any(structures):
         text = "No structure was found, so there is nothing for SEG, SR and RTSTRUCT to refer to."
         obstacle = Notice(code=Code.NO_DICOM_OUTPUT, text=text)
         formats -= wanted
@@ -177,7 +179,7 @@ def _dicom(
     try:
         if formats & DICOM_FORMATS:
             source = read_source(result)
-            made += _structure_objects(result, source, structures, formats)
+            made += _structure_objects(result, list(zip(parts, structures, strict=True)), formats)
             made += _captures(result, source, pictures if "sc" in formats else None)
     except (AttributeError, InvalidDicomError, KeyError, OSError, TypeError, ValueError) as error:
         text = f"The source series cannot carry DICOM outputs: {type(error).__name__} from its headers."
@@ -188,30 +190,53 @@ def _dicom(
 
 
 def _structure_objects(
-    result: CaseResult, source: SourceStudy, structures: tuple[Structure, ...], formats: frozenset[str]
+    result: CaseResult, parts: list[tuple[ChannelPart, tuple[Structure, ...]]], formats: frozenset[str]
 ) -> Iterator[_Made]:
-    from medmtl.outputs.dicom_check import check_report, check_segmentation, part10_bytes
+    """Per channel that tasks are drawn on a SEG and an RTSTRUCT, and one SR that refers to all of them."""
+    from medmtl.outputs.dicom_check import check_report, part10_bytes
+    from medmtl.outputs.dicom_source import read_source
+    from medmtl.outputs.dicom_sr import Segmented, expected_numbers, report
+
+    drawn: list[Segmented] = []
+    for part, structures in parts:
+        if structures:
+            source = read_source(part.result)
+            seg, objects = _objects_of_part(part, source, structures, formats)
+            yield from objects
+            drawn += [Segmented(source=source, seg=seg, segments=structures)] if seg is not None else []
+    if "sr" in formats and drawn:
+        first, *further = drawn
+        data = part10_bytes(report(result, first.source, first.seg, first.segments, further))
+        structures = tuple(structure for one in drawn for structure in one.segments)
+        yield "sr.dcm", data, partial(check_report, data, expected_numbers(result, structures))
+
+
+def _objects_of_part(
+    part: ChannelPart, source: SourceStudy, structures: tuple[Structure, ...], formats: frozenset[str]
+) -> tuple[Any, list[_Made]]:
+    """The SEG of one channel, None where neither it nor a report is asked for, and all of the channel's files."""
+    from medmtl.outputs.dicom_check import check_segmentation, part10_bytes
     from medmtl.outputs.dicom_rtstruct import check_structure_set, structure_set
     from medmtl.outputs.dicom_seg import segmentation
-    from medmtl.outputs.dicom_sr import expected_numbers, report
 
-    if "seg" in formats and (moved := upright_copy(result)) is not None:
+    made: list[_Made] = []
+    seg = None
+    if "seg" in formats and (moved := upright_copy(part.result)) is not None:
         copies = structures_of(moved)
         if copies:
-            data = part10_bytes(segmentation(moved, source, copies, upright=True))
-            yield f"{UPRIGHT_FOLDER}/seg.dcm", data, partial(check_segmentation, data, copies, moved.volume.grid)
-    result = on_source_slices(result)
+            data = part10_bytes(segmentation(moved, source, copies, upright=True, channel=part.channel))
+            check = partial(check_segmentation, data, copies, moved.volume.grid)
+            made.append((part.file(f"{UPRIGHT_FOLDER}/seg.dcm"), data, check))
+    result = on_source_slices(part.result)
     grid = result.volume.grid
     if formats & {"seg", "sr"}:
-        seg = segmentation(result, source, structures)
+        seg = segmentation(result, source, structures, channel=part.channel)
         data = part10_bytes(seg)
-        yield "seg.dcm", data, partial(check_segmentation, data, structures, grid)
-        if "sr" in formats:
-            data = part10_bytes(report(result, source, seg, structures))
-            yield "sr.dcm", data, partial(check_report, data, expected_numbers(result, structures))
+        made.append((part.file("seg.dcm"), data, partial(check_segmentation, data, structures, grid)))
     if "rtstruct" in formats:
         data = part10_bytes(structure_set(result, source, structures))
-        yield "rtstruct.dcm", data, partial(check_structure_set, data, structures, grid)
+        made.append((part.file("rtstruct.dcm"), data, partial(check_structure_set, data, structures, grid)))
+    return seg, made
 
 
 def _captures(result: CaseResult, source: SourceStudy, pictures: "KeyPictures | None") -> Iterator[_Made]:

@@ -21,7 +21,9 @@ from medmtl.pipeline.costs import fitting_workers
 from medmtl.pipeline.diagnose import Request, diagnose
 from medmtl.pipeline.guards import fits, suits
 from medmtl.pipeline.model import Model, lighter, load_model
+from medmtl.pipeline.phases import choose_phases
 from medmtl.reading.any_volume import CaseInput, read_case
+from medmtl.reading.phases import Cine
 from medmtl.result import CaseResult
 from medmtl.volume import Volume
 
@@ -127,6 +129,17 @@ class Models:
         """Whether one of the models reads such a series, so that the reader prefers it."""
         return any(suits(grid, modality, bundle) for bundle in self.known)
 
+    def phases(self, cine: Cine) -> tuple[tuple[int, int], tuple[Notice, ...]]:
+        """End-diastole and end-systole of a cine, as the given model sees them.
+
+        Raises:
+            UsageError: `no-model-fits`, no model was given.
+            StudyError: no beating heart was found.
+        """
+        if self.given is None:
+            raise UsageError(Code.NO_MODEL_FITS, "a cine is read by a model of two phases", "name one with -m")
+        return choose_phases(cine, self.model(self.given))
+
     def model(self, bundle: Bundle, workers: int | None = None) -> Model:
         """The bundle with its weights in memory, to run so many windows side by side."""
         key = (bundle.sha256, workers or self.workers)
@@ -214,6 +227,7 @@ def _one(
         series_uid=options.series_uid,
         channels=models.given.channels if models.given is not None else (),
         suits=models.suits,
+        pick=models.phases,
     )
     bundle = models.bundle_for(channels[0])
     line = ManifestLine(

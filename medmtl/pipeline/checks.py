@@ -1,11 +1,13 @@
 """Answers held against each other, and the trust line that follows."""
 
+from collections.abc import Collection
 from typing import Any
 
 from medmtl.answers import Answers
 from medmtl.errors import Code, Notice
-from medmtl.outputs.numbers import percent
-from medmtl.task import Kind, Task
+from medmtl.findings.formula import evaluate, names_of
+from medmtl.outputs.numbers import amount, percent
+from medmtl.task import Derived, Kind, Task
 
 NORMAL_CODE = "17621005"  # SNOMED CT "Normal": the class that says nothing was found
 _INSIDE = 0.5
@@ -15,9 +17,25 @@ INFORMATIVE = frozenset({Code.SUPERSEDES, Code.INVERTED_DISPLAY, Code.DUPLICATE_
 """Notices that leave nothing to doubt or to compare: they are told and lower no trust."""
 
 
-def run_checks(answers: Answers, lesions: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """A row per check that applies: name (a warning code), ok, and a sentence in English and Chinese."""
+def run_checks(
+    answers: Answers,
+    lesions: dict[str, Any] | None,
+    *,
+    asked: Collection[str] | None = None,
+    known: tuple[Task, ...] | None = None,
+) -> list[dict[str, Any]]:
+    """A row per check that applies: name (a warning code), ok, and a sentence in English and Chinese.
+
+    Args:
+        answers: what was found.
+        lesions: the view of that name, None where lesions were not asked for.
+        asked: names of tasks whose derived values are reported, None for all that were answered.
+        known: all tasks of the model, None where all were answered.
+    """
     checks = [*_lesions_in_host(lesions), *_class_and_burden(answers, lesions), *_empty_organs(answers)]
+    for task in answers.tasks:
+        if asked is None or task.name in asked:
+            checks += _derived(task, answers, known if known is not None else answers.tasks)
     return [{"name": str(code), "ok": ok, "text": {"en": en, "zh": zh}} for code, ok, en, zh in checks]
 
 
@@ -45,6 +63,39 @@ def trust(checks: list[dict[str, Any]], answers: Answers, warnings: list[Notice]
     ]
     level = "red" if red else "amber" if amber else "green"
     return {"level": level, "reasons": red + amber}
+
+
+def derived_value(task: Task, derived: Derived, answers: Answers, known: tuple[Task, ...]) -> float | None:
+    """A derived value of the found volumes; None where it divides by nothing or reads a task that was not asked."""
+    volumes: dict[str, float | None] = {f"{t.name}.{label.name}": None for t in known for label in t.labels}
+    volumes |= answers.ml
+    volumes |= {label.name: answers.ml.get(f"{task.name}.{label.name}") for label in task.labels}
+    value = evaluate(derived.formula, volumes)
+    return None if value is None else round(value, 3)
+
+
+def _derived(task: Task, answers: Answers, known: tuple[Task, ...]) -> list[tuple[Code, bool, str, str]]:
+    """What cannot be computed, and shares that cannot be: a cavity that grows in systole, more infarct than muscle."""
+    rows = []
+    own = {label.name: f"{task.name}.{label.name}" for label in task.labels}
+    for derived in task.derived:
+        read = {own.get(name, name) for name in names_of(derived.formula)}
+        if not all(name in answers.ml for name in read):
+            continue  # of a task that was not asked
+        value = derived_value(task, derived, answers, known)
+        en, zh = derived.title("en"), derived.title("zh")
+        en = en[:1].upper() + en[1:]
+        if value is None:
+            text = (
+                f"{en} cannot be computed: a structure it is divided by was not found.",
+                f"无法计算{zh}：未找到所需结构。",
+            )
+            rows.append((Code.DERIVED_UNDEFINED, False, *text))
+        elif derived.unit == "%" and not 0.0 <= value <= 100.0:
+            shown = amount(value, "%")
+            text = f"{en} of {shown} cannot be: compare the outlines.", f"{zh} {shown} 不合理：请核对轮廓。"
+            rows.append((Code.DERIVED_IMPLAUSIBLE, False, *text))
+    return rows
 
 
 def _lesions_in_host(lesions: dict[str, Any] | None) -> list[tuple[Code, bool, str, str]]:

@@ -13,7 +13,8 @@ from medmtl.findings.components import keep_largest
 from medmtl.findings.extent import mask_extent
 from medmtl.inference.influence import guiding_structures, logits_without
 from medmtl.inference.label_maps import LabelMap
-from medmtl.inference.predictor import Progress, needed_tasks, plan_sweep, run_windows
+from medmtl.inference.locating import Part, plan_parts
+from medmtl.inference.predictor import Progress, needed_tasks, run_windows
 from medmtl.pipeline.findings_json import build_findings
 from medmtl.pipeline.guards import check_guards, provenance_notices
 from medmtl.pipeline.model import Model
@@ -66,13 +67,16 @@ def diagnose(
     needed = needed_tasks(asked, bundle.tasks)
     tasks = tuple(task for task in bundle.tasks if task.name in needed)
     prepared = prepare(channels, bundle.plan)
-    answers, probabilities = _answers(prepared, tasks, channels[0], model, (request.keep_probabilities, progress))
-    warnings = [*request.notices, *(notice for volume in channels for notice in volume.notices), *seen, *passed]
+    parts = plan_parts(prepared, bundle.plan, model.engine, tasks, bundle.tasks)
+    answers, probabilities = _answers(prepared, parts, channels, model, (request.keep_probabilities, progress))
+    told = [*request.notices, *(notice for volume in channels for notice in volume.notices), *seen, *passed]
+    warnings = list(dict.fromkeys(told))  # the phases of one series share what reading met
     engine = {
         **model.engine.describe(),
         "networks": model.engine.networks,
         "mirroring": list(bundle.plan.mirror),
         "overlap": bundle.plan.overlap,
+        "windows_around": [name for part in parts for name in part.around],
     }
     context: Mapping[str, Any] = {
         "engine": engine,
@@ -88,29 +92,35 @@ def diagnose(
         masks={name: found for name, found in answers.masks.items() if name in asked},
         probabilities={name: p for name, p in probabilities.items() if name in asked and request.keep_probabilities},
         findings=build_findings(case, bundle, channels, answers, context),
+        channel_names=bundle.channels,
     )
 
 
 def _answers(
     prepared: Prepared,
-    tasks: tuple[Task, ...],
-    volume: Volume,
+    parts: list[Part],
+    channels: tuple[Volume, ...],
     model: Model,
     wishes: tuple[bool, Progress | None],
 ) -> tuple[Answers, dict[str, ProbabilityArray]]:
     plan = model.bundle.plan
     keep_probabilities, progress = wishes
-    sweep = plan_sweep(prepared.image, plan)
-    maps = {
-        task.name: LabelMap(task, prepared, sweep, foreground=_has_lesions(task), probabilities=keep_probabilities)
-        for task in tasks
-        if task.is_voxel
-    }
-    sums = run_windows(prepared, plan, model.engine, tasks, sweep, maps, progress)
-    asked = [task.name for task in tasks]
-    case = model.engine.case(sums, prepared.grid.voxel_ml, asked) if sums else {}
-    for found in maps.values():
-        found.finish()
+    tasks = tuple(task for task in model.bundle.tasks if any(task in part.tasks for part in parts))
+    maps: dict[str, LabelMap] = {}
+    sums: dict[int, FloatArray] = {}
+    for part in parts:
+        own = {
+            task.name: LabelMap(
+                task, prepared, part.sweep, foreground=_has_lesions(task), probabilities=keep_probabilities
+            )
+            for task in part.tasks
+            if task.is_voxel
+        }
+        sums |= run_windows(prepared, plan, model.engine, part.tasks, part.sweep, own, progress)
+        for found in own.values():
+            found.finish()
+        maps |= own
+    case = model.engine.case(sums, prepared.grid.voxel_ml, [task.name for task in tasks]) if sums else {}
     masks = {name: found.mask for name, found in maps.items()}
     for name in plan.keep_largest:
         if name in masks:
@@ -118,7 +128,13 @@ def _answers(
     answers = Answers(
         tasks=tasks,
         grid=prepared.source,
-        image=volume.array,
+        image=channels[0].array,
+        images={name: volume.array for name, volume in _drawn(tasks, channels, model.bundle.channels)},
+        own_grids={
+            name: volume.own.grid
+            for name, volume in _drawn(tasks, channels, model.bundle.channels)
+            if not volume.own.grid.same_as(prepared.source)
+        },
         masks=masks,
         foreground={name: found.foreground for name, found in maps.items() if found.foreground is not None},
         case={task.name: _case(task, case[task.name], model.bundle.calibration) for task in tasks if task.name in case},
@@ -130,6 +146,12 @@ def _answers(
     )
     kept = {name: found.probabilities for name, found in maps.items() if found.probabilities is not None}
     return _inside_hosts(answers), kept
+
+
+def _drawn(tasks: tuple[Task, ...], channels: tuple[Volume, ...], names: tuple[str, ...]) -> list[tuple[str, Volume]]:
+    """Voxel tasks that are drawn on a further channel, with it."""
+    further = dict(zip(names[1:], channels[1:], strict=True))
+    return [(task.name, further[task.drawn_on]) for task in tasks if task.is_voxel and task.drawn_on in further]
 
 
 def _influence(

@@ -8,8 +8,7 @@ import numpy as np
 from medmtl.answers import Answers
 from medmtl.bundle.bundle import Bundle
 from medmtl.errors import Notice
-from medmtl.findings.formula import evaluate
-from medmtl.pipeline.checks import run_checks, trust
+from medmtl.pipeline.checks import derived_value, run_checks, trust
 from medmtl.task import Kind, Label, Task
 from medmtl.tasks import collect_views
 from medmtl.volume import Volume
@@ -40,7 +39,7 @@ def build_findings(
         "research_use_only": True,
         "model": _model(bundle),
         "engine": context["engine"],
-        "input": _input(channels),
+        "input": _input(channels, bundle.channels),
         **measure(answers, warnings, allowed, asked=asked, known=bundle.tasks),
         "warnings": [{"code": str(notice.code), "text": notice.text} for notice in warnings],
         "allowed": allowed,
@@ -69,7 +68,7 @@ def measure(
     views = {name: view(answers) for name, view in collect_views().items()}
     reported = {name: value if _belongs(name, asked) else None for name, value in views.items()}
     reported["organs"] = [row for row in reported.get("organs") or () if row["task"] in asked]
-    checks = run_checks(answers, reported.get("lesions"))
+    checks = run_checks(answers, reported.get("lesions"), asked=asked, known=known)
     return {
         "tasks": {task.name: _task(task, answers, known) for task in answers.tasks if task.name in asked},
         **reported,
@@ -87,7 +86,7 @@ def _model(bundle: Bundle) -> dict[str, Any]:
     return {key: getattr(bundle, key) for key in keys}
 
 
-def _input(channels: tuple[Volume, ...]) -> dict[str, Any]:
+def _input(channels: tuple[Volume, ...], names: tuple[str, ...]) -> dict[str, Any]:
     first = channels[0]
     body: dict[str, Any] = {
         "sha256": "-".join(volume.content_hash for volume in channels),
@@ -96,6 +95,12 @@ def _input(channels: tuple[Volume, ...]) -> dict[str, Any]:
         "spacing_mm": [round(value, 5) for value in first.grid.spacing],
         "affine_lps": first.grid.affine.tolist(),
     }
+    if len(channels) > 1:
+        body["channels"] = list(names)
+        if any(volume.frame is not None for volume in channels):
+            body["frames"] = [volume.frame for volume in channels]
+        if any(volume.dicom is not None and volume.dicom.part is not None for volume in channels):
+            body["parts"] = [volume.dicom.part for volume in channels if volume.dicom is not None]
     if first.dicom is not None:
         body["series_uids"] = [volume.dicom.series_uid for volume in channels if volume.dicom is not None]
     return body
@@ -111,8 +116,10 @@ def _task(task: Task, answers: Answers, known: tuple[Task, ...]) -> dict[str, An
         ],
         "values": _voxel_values(task, answers) if task.is_voxel else _case_values(task, answers),
     }
+    if task.drawn_on is not None and task.is_voxel:
+        body["drawn_on"] = task.drawn_on
     body["derived"] = [
-        {"name": d.name, "title": _titles(d), "unit": d.unit, "value": _derived(task, d.formula, answers, known)}
+        {"name": d.name, "title": _titles(d), "unit": d.unit, "value": derived_value(task, d, answers, known)}
         for d in task.derived
     ]
     return body
@@ -126,13 +133,17 @@ def _voxel_values(task: Task, answers: Answers) -> dict[str, Any]:
     values = {}
     for label in task.labels:
         extent = answers.extents[f"{task.name}.{label.name}"]
-        voxels, part = extent.voxels, answers.cropped(extent.box) if extent.voxels else None
-        mean = None if part is None else float(part.image[part.mask(task, label.name)].mean(dtype=np.float64))
-        ml = voxels * answers.grid.voxel_ml
+        path = f"{task.name}.{label.name}"
+        part = answers.cropped(extent.box) if extent.voxels else None
+        mean = None
+        if part is not None:
+            image = part.images.get(task.name, part.image)
+            mean = float(image[part.mask(task, label.name)].mean(dtype=np.float64))
+        ml = answers.ml[path]
         values[label.name] = {
             "ml": round(ml, 4),
-            "ml_interval": answers.calibration.interval_ml(f"{task.name}.{label.name}", ml),
-            "voxels": voxels,
+            "ml_interval": answers.calibration.interval_ml(path, ml),
+            "voxels": answers.voxels[path],
             "truncated": extent.reaches_edge(answers.grid.shape, answers.cut_axes),
             "mean": None if mean is None else round(mean, 3),
         }
@@ -153,12 +164,3 @@ def _case_values(task: Task, answers: Answers) -> dict[str, Any]:
         "calibrated": task.name in answers.calibration.classes,
         "prediction_set": answers.prediction_set(task),
     }
-
-
-def _derived(task: Task, formula: str, answers: Answers, tasks: tuple[Task, ...]) -> float | None:
-    # a structure of a task that was not asked has no volume, and what reads it no value
-    known: dict[str, float | None] = {f"{t.name}.{label.name}": None for t in tasks for label in t.labels}
-    known |= answers.ml
-    known |= {label.name: answers.ml.get(f"{task.name}.{label.name}") for label in task.labels}
-    value = evaluate(formula, known)
-    return None if value is None else round(value, 3)

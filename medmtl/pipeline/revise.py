@@ -161,10 +161,14 @@ def _drop_intervals(findings: dict[str, Any], model: CaseResult, masks: Mapping[
 
 def _answers(model: CaseResult, rules: Rules, masks: Mapping[str, VoxelArray]) -> Answers:
     values = {name: body["values"] for name, body in model.findings["tasks"].items()}
+    channels = {task.name: model.channel_of(task.name) for task in model.tasks if task.is_voxel}
+    further = {name: model.channels[number] for name, number in channels.items() if number}
     return Answers(
         tasks=model.tasks,
         grid=model.volume.grid,
         image=model.volume.array,
+        images={name: volume.array for name, volume in further.items()},
+        own_grids={n: v.own.grid for n, v in further.items() if not v.own.grid.same_as(model.volume.grid)},
         masks=masks,
         foreground={},
         case={task.name: _case(task, values[task.name]) for task in model.tasks if not task.is_voxel},

@@ -13,6 +13,7 @@ from medmtl.errors import Code, StudyError
 from medmtl.findings.calibration import Calibration
 from medmtl.geometry.grid import Grid
 from medmtl.geometry.orientation import slices_last
+from medmtl.geometry.resample import resample_labels_onto
 from medmtl.preparation.plan import Orientation
 from medmtl.reading.nifti import read_label_map
 from medmtl.result import CaseResult
@@ -99,11 +100,12 @@ def read_result(folder: Path, channels: tuple[Volume, ...], tasks: tuple[Task, .
         masks=read_masks(folder, answered, channels[0].grid),
         probabilities={},
         findings=findings,
+        channel_names=tuple(findings["input"].get("channels", ())),
     )
 
 
 def read_masks(folder: Path, tasks: tuple[Task, ...], grid: Grid) -> dict[str, VoxelArray]:
-    """Maps of voxel tasks: `TASK.nii.gz`, or `TASK/LABEL.nii.gz` of kinds that overlap.
+    """Maps of voxel tasks on `grid`: `TASK.nii.gz`, or `TASK/LABEL.nii.gz` of kinds that overlap.
 
     Raises:
         StudyError: `grid-mismatch`.
@@ -112,15 +114,17 @@ def read_masks(folder: Path, tasks: tuple[Task, ...], grid: Grid) -> dict[str, V
     found: dict[str, VoxelArray] = {}
     for task in tasks:
         if task.kind is Kind.SEGMENTATION:
-            found[task.name] = _map(folder / f"{task.name}.nii.gz", grid)
+            found[task.name] = _map(folder / f"{task.name}.nii.gz", grid, task)
         elif task.kind is Kind.REGIONS:
-            masks = [_map(folder / task.name / f"{label.name}.nii.gz", grid) > 0 for label in task.labels]
+            masks = [_map(folder / task.name / f"{label.name}.nii.gz", grid, task) > 0 for label in task.labels]
             found[task.name] = np.stack(masks)
     return found
 
 
-def _map(path: Path, grid: Grid) -> VoxelArray:
+def _map(path: Path, grid: Grid, task: Task) -> VoxelArray:
     array, written = read_label_map(path)
-    if not written.same_as(grid):
+    if written.same_as(grid):
+        return np.asarray(array, dtype=np.uint8)
+    if task.drawn_on is None:
         raise StudyError(Code.GRID_MISMATCH, "a map lies on other voxels than its image", "run the study again")
-    return np.asarray(array, dtype=np.uint8)
+    return resample_labels_onto(array, written, grid)  # it went out on the voxels of its own channel

@@ -65,6 +65,8 @@ class Plan:
         mirror: axes mirrored at inference, a subset of `flips`; answers are averaged.
         overlap: least overlap of neighbouring windows, as a fraction of the window.
         keep_largest: voxel tasks of which only the largest connected piece is kept.
+        locate: whether a first look finds the organs of `keep_largest` and windows are placed around them alone, for
+            them, lesions in them and case-level tasks that only these guide.
         minimum_lesion_ml: smaller lesions are not reported.
         standardise: whether case-level heads bring volumes, shares and intensities to one scale before they weigh them:
             for classes that follow from ratios of volumes.
@@ -89,6 +91,7 @@ class Plan:
     mirror: tuple[int, ...] = ()
     overlap: float = 0.5
     keep_largest: tuple[str, ...] = ()
+    locate: bool = True
     minimum_lesion_ml: float = 0.1
     standardise: bool = False
     sharing: str = "hard"

@@ -6,20 +6,28 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
-from medmtl.errors import Code, MedmtlError, Notice, StudyError
-from medmtl.geometry.resample import resample_onto
+from medmtl.errors import Code, MedmtlError, StudyError
 from medmtl.reading.archive import unpack
 from medmtl.reading.case_input import CaseInput, InputKind
+from medmtl.reading.channel_files import on_grid_of, read_files
 from medmtl.reading.choice import Choice, Suits, Wanted, choose
-from medmtl.reading.dicom_header import is_directory_file, looks_like_dicom
+from medmtl.reading.dicom_file import is_directory_file, looks_like_dicom
 from medmtl.reading.dicom_series import Series
-from medmtl.reading.discovery import discover
-from medmtl.reading.itk_image import is_itk_image, read_itk_image
-from medmtl.reading.nifti import read_nifti
+from medmtl.reading.discovery import discover, discover_all
+from medmtl.reading.phases import Cine, PickPhases, phase_times_ms, picked
 from medmtl.reading.study import read_series, series_of
 from medmtl.volume import Volume
 
-__all__ = ["CaseInput", "InputKind", "discover", "each_series", "list_series", "list_volumes", "read_case"]
+__all__ = [
+    "CaseInput",
+    "InputKind",
+    "discover",
+    "discover_all",
+    "each_series",
+    "list_series",
+    "list_volumes",
+    "read_case",
+]
 
 
 def read_case(
@@ -29,51 +37,44 @@ def read_case(
     series_uid: str | None = None,
     channels: tuple[str, ...] = (),
     suits: Suits | None = None,
+    pick: PickPhases | None = None,
 ) -> tuple[Volume, ...]:
     """The volumes of a case, one per channel, all on one grid; LPS mm.
 
-    Channels of a DICOM study come from several series and are resampled to the first. A zip is unpacked to a temporary
+    Channels come from several files or series and are resampled to the first, or are two phases of a cine: parts of a
+    DICOM series, or volumes of a 4D NIfTI. A zip is unpacked to a temporary
     folder that stays for as long as the volume's `dicom` does, so that outputs can read the source files.
 
     Args:
         case: from `discover`.
         modality_wanted: "CT" or "MR", preferred where a study holds several readable series.
         series_uid: what to read, as `medmtl inspect` names it: a Series Instance UID (0020,000E), `UID:PART`, or
-            several joined by commas, one per channel; overrides the case's own.
+            several joined by commas, one per channel, also as `CHANNEL=UID`; overrides the case's own. Of a 4D NIfTI
+            `frame=N`, from 1.
         channels: names of the model's channels; two or more are looked for in the descriptions of the series.
         suits: whether a model could answer for a grid and modality; such a series is preferred.
+        pick: chooses end-diastole and end-systole from a cine; without it a cine is read only where phases are named.
 
     Raises:
         MedmtlError: nothing of the case can be read; its code says why.
     """
     if case.error is not None:
         raise case.error
-    if case.kind is InputKind.NIFTI:
-        volumes = tuple(_read_file(path) for path in case.paths)
-        if not all(volumes[0].grid.same_as(volume.grid) for volume in volumes):
-            raise StudyError(Code.GRID_MISMATCH, "the channels lie on different grids", "resample them to the first")
-        return volumes
     named = series_uid or case.series_uid
-    wanted = Wanted(
-        modality=modality_wanted,
-        series=tuple(part.strip() for part in named.split(",")) if named else (),
-        channels=channels,
-        suits=suits,
-    )
+    parts = tuple(part.strip() for part in named.split(",")) if named else ()
+    if case.kind is InputKind.NIFTI:
+        return read_files(case.paths, channels, parts, pick)
+    wanted = Wanted(modality=modality_wanted, series=parts, channels=channels, suits=suits)
     if not case.archive:
-        return _read(series_of(case.paths, case.study_uid), wanted)
+        return _read(series_of(case.paths, case.study_uid), wanted, pick)
     folder = Path(tempfile.mkdtemp(prefix="medmtl-"))
     try:
-        volumes = _read(_unpacked(case, folder), wanted)
+        volumes = _read(_unpacked(case, folder), wanted, pick)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     weakref.finalize(volumes[0].dicom, shutil.rmtree, folder, ignore_errors=True)
     return volumes
-
-
-def _read_file(path: Path) -> Volume:
-    return read_itk_image(path) if is_itk_image(path) else read_nifti(path)
 
 
 def list_series(case: CaseInput) -> tuple[Series, ...]:
@@ -126,19 +127,20 @@ def each_series(case: CaseInput) -> tuple[CaseInput, ...]:
     return tuple(cases)
 
 
-def _read(found: tuple[Series, ...], wanted: Wanted) -> tuple[Volume, ...]:
+def _read(found: tuple[Series, ...], wanted: Wanted, pick: PickPhases | None) -> tuple[Volume, ...]:
     choice = choose(found, wanted)
+    if choice.phases:
+        return _of_cine(choice, pick)
     first = read_series(choice.taken[0], choice.notices)
-    return (first, *(_on_grid_of(first, read_series(series)) for series in choice.taken[1:]))
+    return (first, *(on_grid_of(first, read_series(series)) for series in choice.taken[1:]))
 
 
-def _on_grid_of(first: Volume, other: Volume) -> Volume:
-    """A further channel on the voxels of the first, its own lowest value beside it."""
-    if other.grid.same_as(first.grid):
-        return replace(other, grid=first.grid)
-    array = resample_onto(other.array, other.grid, first.grid, outside=float(other.array.min()))
-    notice = Notice(code=Code.CHANNEL_RESAMPLED, text="a further channel was resampled to the voxels of the first")
-    return replace(other, array=array, grid=first.grid, notices=(*other.notices, notice))
+def _of_cine(choice: Choice, pick: PickPhases | None) -> tuple[Volume, ...]:
+    if pick is None:
+        what = f"the study holds a cine of {len(choice.phases)} phases and does not say which are to be read"
+        raise StudyError(Code.CHANNEL_MISSING, what, "name two of its volumes with --series UID:N,UID:N")
+    frames = tuple(read_series(series, choice.notices) for series in choice.phases)
+    return picked(Cine(frames=frames, times_ms=phase_times_ms(choice.phases)), pick)
 
 
 def _unpacked(case: CaseInput, folder: Path) -> tuple[Series, ...]:

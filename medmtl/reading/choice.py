@@ -10,6 +10,7 @@ from medmtl.geometry.grid import Grid
 from medmtl.reading.dicom_pixels import read_pixels
 from medmtl.reading.dicom_series import Series
 from medmtl.reading.hounsfield import hounsfield_fault
+from medmtl.reading.phases import are_phases, cine_series
 
 _LAST = 1 << 31
 _LOOKS = (0.25, 0.5, 0.75)
@@ -28,7 +29,8 @@ class Wanted:
 
     Attributes:
         modality: "CT" or "MR", preferred; None for any.
-        series: volumes named by the user, `UID` or `UID:PART`, one per channel; empty to choose.
+        series: volumes named by the user, `UID` or `UID:PART`, one per channel in the model's order, or each after the
+            channel's name (`ED=UID`); a single one names a cine. Empty to choose.
         channels: names of the model's channels; more than one takes as many series.
         suits: whether a model could answer for a volume.
     """
@@ -47,11 +49,13 @@ class Choice:
         taken: one per channel, the first is drawn on.
         reasons: a clause for every volume of the study, in its order.
         notices: what the user must know of the choice.
+        phases: where nothing is taken yet, the phases of a cine in the order of time, of which two are to be taken.
     """
 
     taken: tuple[Series, ...]
     reasons: tuple[str, ...]
     notices: tuple[Notice, ...] = ()
+    phases: tuple[Series, ...] = ()
 
 
 def choose(found: Sequence[Series], wanted: Wanted | None = None) -> Choice:
@@ -120,29 +124,71 @@ def _named(found: Sequence[Series], selector: str) -> list[Series]:
 
 
 def _several(found: Sequence[Series], wanted: Wanted) -> Choice:
-    todo = "name the series of all channels, in the model's order, with --series UID,UID"
+    named = _by_channel(wanted)
+    if len(named) == 1 and are_phases(wanted.channels):
+        return _cine(found, _named(found, named[0]), "is no cine")
     taken: list[Series] = []
     for number, channel in enumerate(wanted.channels):
-        if wanted.series:
-            if len(wanted.series) != len(wanted.channels):
-                what = f"{len(wanted.series)} series are named, the model reads {len(wanted.channels)} channels"
-                raise UsageError(Code.CHANNEL_MISSING, what, todo)
-            pool = _named(found, wanted.series[number])
-        else:
-            pool = [series for series in found if _says(series, channel)]
+        pool = _named(found, named[number]) if named else [series for series in found if _says(series, channel)]
         usable = [series for series in pool if series.error is None and series not in taken]
+        if not usable and not taken and not named and are_phases(wanted.channels):
+            return _cine(found, found, f"is described as {channel}, and the study holds no cine")
         if not usable:
-            raise StudyError(Code.CHANNEL_MISSING, f"no readable series is described as {channel}", todo)
+            raise StudyError(Code.CHANNEL_MISSING, f"no readable series is described as {channel}", _NAME_ALL)
         taken.append(_ranked(usable, wanted)[0][1])
     if len({series.first.frame_of_reference_uid for series in taken}) > 1:
         what = "the series of the channels refer to different frames of reference"
         raise StudyError(Code.MIXED_FRAME_OF_REFERENCE, what, "register them first, or name others with --series")
     names = {id(series): f"channel {channel}" for series, channel in zip(taken, wanted.channels, strict=True)}
-    reasons = tuple(
-        names.get(id(s)) or (f"{s.error.what}; {s.error.todo}" if s.error else "no channel of the model") for s in found
-    )
+    reasons = tuple(names.get(id(s)) or _not_a_channel(s) for s in found)
     text = "; ".join(f"{channel}: {_title(series)}" for series, channel in zip(taken, wanted.channels, strict=True))
     return Choice(taken=tuple(taken), reasons=reasons, notices=(Notice(code=Code.SERIES_CHOSEN, text=text),))
+
+
+_NAME_ALL = "name the series of all channels, in the model's order, with --series UID,UID"
+
+
+def _by_channel(wanted: Wanted) -> tuple[str, ...]:
+    """The series that were named, in the order of the channels: one each, or one for the phases of a cine."""
+    if not wanted.series:
+        return ()
+    after = dict(part.split("=", 1) for part in wanted.series if part.split("=", 1)[0] in wanted.channels)
+    if set(after) == set(wanted.channels):
+        return tuple(after[channel] for channel in wanted.channels)
+    alone = len(wanted.series) == 1 and are_phases(wanted.channels)
+    if after or not (alone or len(wanted.series) == len(wanted.channels)):
+        what = f"{len(wanted.series)} series are named, the model reads {len(wanted.channels)} channels"
+        raise UsageError(Code.CHANNEL_MISSING, what, _NAME_ALL)
+    return wanted.series
+
+
+def _cine(found: Sequence[Series], pool: Sequence[Series], why: str) -> Choice:
+    """The phases of the cine among `pool`; which of them are read is not known from headers.
+
+    Raises:
+        StudyError: there is none; of one series of several volumes that are no phases, `four-dimensional`.
+    """
+    phases = cine_series(pool)
+    if not phases:
+        parts = [series for series in pool if series.part is not None and series.error is None]
+        if parts and all(series.first.series_uid == parts[0].first.series_uid for series in pool):
+            what = f"the series holds {len(parts)} volumes ({parts[0].label} ...) that are not the phases of one beat"
+            raise StudyError(Code.FOUR_DIMENSIONAL, what, _NAME_ALL)
+        raise StudyError(Code.CHANNEL_MISSING, f"no readable series {why}", _NAME_ALL)
+    chosen = {id(series) for series in phases}
+    told = "a phase of the cine: those of the largest and the smallest cavity are read"
+    reasons = tuple(told if id(series) in chosen else _not_a_channel(series) for series in found)
+    others = {series.first.series_uid for series in found if series.error is None} - {phases[0].first.series_uid}
+    if not others:
+        return Choice(taken=(), reasons=reasons, phases=phases)
+    number = phases[0].first.series_number
+    name = "a series without number" if number is None else f"series {number}"
+    notice = Notice(code=Code.SERIES_CHOSEN, text=f"{name} was taken, the cine of most slices")
+    return Choice(taken=(), reasons=reasons, notices=(notice,), phases=phases)
+
+
+def _not_a_channel(series: Series) -> str:
+    return f"{series.error.what}; {series.error.todo}" if series.error else "no channel of the model"
 
 
 def _says(series: Series, channel: str) -> bool:

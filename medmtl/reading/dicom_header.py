@@ -1,7 +1,6 @@
 """Headers of DICOM files: what one file says about itself, without its pixels."""
 
 import codecs
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -11,16 +10,15 @@ from typing import IO, Any
 
 import pydicom
 from pydicom.charset import python_encoding
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medmtl.errors import Code, Notice, StudyError
+from medmtl.reading.dicom_file import check_deflated, looks_like_dicom
 from medmtl.reading.dicom_frames import Plane, planes_of
 from medmtl.reading.dicom_pixel_length import StoredPixels, locate_pixels
 from medmtl.reading.dicom_values import PARSE_FAULTS, digits, integer, plain_text, text
 from medmtl.reading.mosaic import mosaic_planes, tile_shape
 from medmtl.reading.quiet_pydicom import quiet_pydicom
 
-MAX_INFLATED_BYTES = 2 << 30
 MAX_IMAGE_BYTES = 8 << 30
 
 _NO_IMAGE = frozenset(
@@ -89,29 +87,13 @@ class Instance:
     notices: tuple[Notice, ...] = field(default=())
 
 
-def is_directory_file(head: bytes) -> bool:
-    """Whether a DICOM file is a DICOMDIR, the index of a medium (PS3.10 8)."""
-    return b"1.2.840.10008.1.3.10" in head[132:512]
-
-
-def looks_like_dicom(head: bytes) -> bool:
-    """Whether the first 140 bytes open a DICOM file, with its preamble or, as some exports, without."""
-    if head[128:132] == b"DICM":
-        return True
-    # a data set may start only with group 0002 or 0008, low element, little endian
-    if head[:2] not in (b"\x02\x00", b"\x08\x00") or len(head) < 12 or head[3] != 0 or head[2] > 0x18:
-        return False
-    explicit = head[4:6].isalpha() and head[4:6].isupper()
-    return explicit or int.from_bytes(head[4:8], "little") <= 256
-
-
 def identity_of(stream: IO[bytes]) -> Identity:
     """Which study and series an open DICOM file belongs to; empty where absent or unreadable."""
     head = stream.read(4096)
     stream.seek(0)
     try:
         with quiet_pydicom():
-            _check_deflated(stream, head)
+            check_deflated(stream, head)
             dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_IDENTITY))
             study, series, instance, _ = (text(dataset, keyword) for keyword in _IDENTITY)
             number = integer(dataset, "SeriesNumber")
@@ -170,7 +152,7 @@ def _parsed(path: Path, size: int, _mtime_ns: int, _inode: int) -> Instance:
             raise StudyError(Code.EMPTY_INPUT, "a file is empty", "copy the series again")
         if not looks_like_dicom(head):
             raise StudyError(Code.NOT_AN_IMAGE, "a file is no DICOM file", "remove it, or copy it again")
-        _check_deflated(stream, head)
+        check_deflated(stream, head)
         try:
             dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
             if "Modality" not in dataset or not ("SeriesInstanceUID" in dataset or "Rows" in dataset):
@@ -198,27 +180,6 @@ _UNKNOWN_CHARACTERS = Notice(
 
 def _closed() -> StudyError:
     return StudyError(Code.UNREADABLE, "a file cannot be opened", "check its permissions and the disk")
-
-
-def _check_deflated(stream: IO[bytes], head: bytes) -> None:
-    if DeflatedExplicitVRLittleEndian.encode() + b"\x00" not in head[132:]:
-        return
-    start = 144 + int.from_bytes(head[140:144], "little")  # the meta group opens with its own length, PS3.10 7.1
-    stream.seek(start)
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    total = 0
-    try:
-        while chunk := stream.read(1 << 16):
-            while chunk:
-                total += len(inflate.decompress(chunk, 1 << 20))
-                chunk = inflate.unconsumed_tail
-                if total > MAX_INFLATED_BYTES:
-                    raise StudyError(Code.TOO_LARGE, "a file inflates beyond 2 GiB", "export it uncompressed")
-    except zlib.error as fault:
-        raise StudyError(Code.TRUNCATED, "the deflated data of a file are damaged", "copy the series again") from fault
-    if not inflate.eof:
-        raise StudyError(Code.TRUNCATED, "the deflated data of a file end too early", "copy the series again")
-    stream.seek(0)
 
 
 def _instance(dataset: Any, path: Path, stream: IO[bytes], size: int) -> Instance:

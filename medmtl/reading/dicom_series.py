@@ -1,15 +1,23 @@
 """A series: instances judged, put in order, and either a grid or the reason why there is none."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from hashlib import file_digest
 
 import numpy as np
 
 from medmtl.errors import Code, Notice, StudyError
 from medmtl.geometry.grid import Grid
+from medmtl.reading.dicom_checks import (
+    check_alike,
+    check_complete,
+    check_matrix,
+    count_notices,
+    dropped_notice,
+    numbered,
+    value_notices,
+    without_copies,
+)
 from medmtl.reading.dicom_geometry import Planes, Stack, check_planes, places, stack
 from medmtl.reading.dicom_header import Instance
 from medmtl.reading.dicom_pixels import stored_values
@@ -114,13 +122,13 @@ def judge(instances: Sequence[Instance]) -> list[Series]:
 def _volumes(series: Series) -> list[Series]:
     for instance in series.instances:
         if instance.fault is not None:
-            raise _numbered(instance.fault, series, instance)
-    _check_alike(series.instances)
-    instances, notices = _without_copies(series)
+            raise numbered(instance.fault, series.instances, instance)
+    check_alike(series.instances)
+    instances, notices = without_copies(series.instances)
     notices = (*notices, *dict.fromkeys(notice for instance in instances for notice in instance.notices))
     placed = [(instance, plane) for instance in instances for plane in instance.planes]
-    _check_complete(placed, series)
-    notices = (*series.notices, *notices, *_value_notices(instances), *_count_notices(instances))
+    check_complete(placed, series.instances)
+    notices = (*series.notices, *notices, *value_notices(instances), *count_notices(instances))
     turned = by_orientation(placed)
     if len(turned) > 1 and not are_stacks(placed, turned):
         check_planes(_planes(placed))  # says what is wrong with a single one, else that they differ
@@ -145,7 +153,7 @@ def _volumes(series: Series) -> list[Series]:
 def _separate(placed: Sequence[Placed], part: Part, series: Series) -> list[tuple[Part, StudyError | None]]:
     """The volumes of one orientation, each with the reason why it is none."""
     try:
-        _check_matrix([placed[index] for index in part.planes], series)
+        check_matrix([placed[index] for index in part.planes], series.instances)
         planes = _planes([placed[index] for index in part.planes])
         check_planes(planes)
     except StudyError as error:
@@ -180,7 +188,7 @@ def _stacked(series: Series, placed: Sequence[Placed]) -> Series:
         slices=slices,
         grid=Grid(shape=shape, affine=found.affine),
         places=found.places,
-        notices=(*series.notices, *((_dropped(dropped),) if dropped else ()), *geometry),
+        notices=(*series.notices, *((dropped_notice(dropped),) if dropped else ()), *geometry),
         deviation_mm=found.deviation_mm,
     )
 
@@ -207,66 +215,6 @@ def _tilt_notice(found: Stack) -> tuple[Notice, ...]:
     return (Notice(code=Code.TILTED, text=text),)
 
 
-def _numbered(fault: StudyError, series: Series, instance: Instance) -> StudyError:
-    total = len(series.instances)
-    if total == 1:
-        return fault
-    place = sorted(other.path for other in series.instances).index(instance.path) + 1
-    return StudyError(fault.code, f"file {place} of {total} by name: {fault.what}", fault.todo)
-
-
-def _check_alike(instances: Sequence[Instance]) -> None:
-    checks = (
-        (Code.MIXED_PATIENTS, "patient", {i.patient for i in instances}),
-        (Code.MIXED_SERIES, "study", {i.study_uid for i in instances}),
-        (Code.MIXED_SERIES, "modality or kind of object", {(i.modality, i.sop_class_uid) for i in instances}),
-        (Code.MIXED_SERIES, "polarity of the pixels", {i.photometric for i in instances}),
-        (Code.MIXED_FRAME_OF_REFERENCE, "frame of reference", {i.frame_of_reference_uid for i in instances}),
-    )
-    for code, what, values in checks:
-        if len(values) > 1:
-            raise StudyError(code, f"the images of one series differ in {what}", "give each part alone")
-
-
-def _check_matrix(placed: Sequence[Placed], series: Series) -> None:
-    counts = Counter((instance.rows, instance.columns) for instance, _ in placed)
-    if len(counts) > 1:
-        rare = counts.most_common()[-1][0]
-        odd = next(instance for instance, _ in placed if (instance.rows, instance.columns) == rare)
-        what = f"{rare[0]} x {rare[1]} pixels, unlike other images of the series"
-        raise _numbered(StudyError(Code.MIXED_MATRIX, what, "give each part alone"), series, odd)
-
-
-def _check_complete(placed: Sequence[Placed], series: Series) -> None:
-    for keyword in ("position", "orientation", "pixel_spacing"):
-        lacking = [instance for instance, plane in placed if getattr(plane, keyword) is None]
-        if lacking:
-            what = f"{len(lacking)} of {len(placed)} images have no {keyword.replace('_', ' ')}"
-            fault = StudyError(Code.MISSING_GEOMETRY, what, "export the series with its geometry")
-            raise fault if len(lacking) == len(placed) else _numbered(fault, series, lacking[0])
-
-
-def _without_copies(series: Series) -> tuple[list[Instance], tuple[Notice, ...]]:
-    """The instances without byte-for-byte copies of one SOP Instance UID (0008,0018)."""
-    counts = Counter(instance.instance_uid for instance in series.instances)
-    kept: list[Instance] = []
-    seen: set[tuple[str, str]] = set()
-    for instance in sorted(series.instances, key=lambda one: one.path):
-        if instance.instance_uid and counts[instance.instance_uid] > 1:
-            with instance.path.open("rb") as stream:
-                key = (instance.instance_uid, file_digest(stream, "sha256").hexdigest())
-            if key in seen:
-                continue
-            seen.add(key)
-        kept.append(instance)
-    dropped = len(series.instances) - len(kept)
-    return kept, ((_dropped(dropped),) if dropped else ())
-
-
-def _dropped(count: int) -> Notice:
-    return Notice(code=Code.DUPLICATE_DROPPED, text=f"{count} copy or copies of slices already there were left out")
-
-
 def _planes(placed: Sequence[Placed]) -> Planes:
     return Planes(
         positions=np.array([plane.position for _, plane in placed], dtype=np.float64),
@@ -283,31 +231,3 @@ def _same_image(first: Placed, second: Placed) -> bool:
     return all(
         np.array_equal(one, other) for one, other in zip(stored_values([first]), stored_values([second]), strict=True)
     )
-
-
-def _value_notices(instances: Sequence[Instance]) -> tuple[Notice, ...]:
-    notices = []
-    if instances[0].photometric == "MONOCHROME1":
-        text = "MONOCHROME1: the values are used as stored, the display is inverted"
-        notices.append(Notice(code=Code.INVERTED_DISPLAY, text=text))
-    if instances[0].modality == "CT":
-        text = ""
-        if not all(one.rescaled for one in instances):
-            text = "no rescale slope: the values may not be Hounsfield units"
-        elif any(one.rescale_unit not in ("", "HU") for one in instances):
-            text = "the rescale type is not HU: the values may not be Hounsfield units"
-        notices += [Notice(code=Code.NO_RESCALE, text=text)] if text else []
-    return tuple(notices)
-
-
-def _count_notices(instances: Sequence[Instance]) -> tuple[Notice, ...]:
-    """A missing first or last slice leaves no gap: only counts can tell."""
-    if any(len(instance.planes) > 1 for instance in instances):
-        return ()
-    numbers = sorted(one.instance_number for one in instances if one.instance_number is not None)
-    announced = max((one.images_in_acquisition or 0 for one in instances), default=0)
-    whole = numbers == list(range(1, len(instances) + 1))
-    if whole and announced <= len(instances):
-        return ()
-    text = "the image numbers do not rule out that a first or last slice is missing"
-    return (Notice(code=Code.SLICES_UNVERIFIED, text=text),)

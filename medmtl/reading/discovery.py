@@ -15,7 +15,9 @@ from typing import IO
 from medmtl.errors import Code, MedmtlError, StudyError, UsageError
 from medmtl.reading.archive import look_into, members
 from medmtl.reading.case_input import CaseInput, InputKind
-from medmtl.reading.dicom_header import Identity, file_identity, identity_of, is_directory_file, looks_like_dicom
+from medmtl.reading.channel_files import grouped, joined
+from medmtl.reading.dicom_file import is_directory_file, looks_like_dicom
+from medmtl.reading.dicom_header import Identity, file_identity, identity_of
 from medmtl.reading.itk_image import SUFFIXES as ITK_SUFFIXES
 from medmtl.reading.itk_image import looks_like_itk_image
 from medmtl.reading.nifti import looks_like_nifti
@@ -28,7 +30,6 @@ _COMPANIONS = frozenset(
     }
 )  # fmt: skip
 _DICOM_SUFFIXES = (".dcm", ".ima")
-_CHANNEL = re.compile(r"^(?P<name>.+)_(?P<channel>\d{4})$")
 
 
 class _Content(Enum):
@@ -42,7 +43,7 @@ class _Content(Enum):
     CLOSED = 8  # the system refuses to open it
 
 
-def discover(path: Path, *, channels: int = 1) -> tuple[CaseInput, ...]:
+def discover(path: Path, *, channels: int = 1, names: Sequence[str] = ()) -> tuple[CaseInput, ...]:
     """The cases of an image file, a DICOM folder, a zip, a folder of any of these, or a CSV (path, case).
 
     Files are looked at, not read. What cannot be a case (a text file named like an image, an empty folder) is an entry
@@ -52,6 +53,7 @@ def discover(path: Path, *, channels: int = 1) -> tuple[CaseInput, ...]:
     Args:
         path: what the user named.
         channels: with more than one, NAME_0000, NAME_0001 ... are one case NAME.
+        names: of the channels, where they are known: then NAME_ED, NAME_ES are a case, too.
 
     Raises:
         UsageError: there is nothing at `path`, or a CSV without the columns path and case.
@@ -61,10 +63,26 @@ def discover(path: Path, *, channels: int = 1) -> tuple[CaseInput, ...]:
     if path.is_dir():
         found = _of_folder(path, path.resolve())
     elif path.suffix.lower() == ".csv":
-        return _of_csv(path, channels)
+        return _of_csv(path, len(names) or channels)
     else:
         found = _of_file(path)
-    return _named(_grouped(found, channels))
+    return _named(grouped(found, len(names) or channels, names))
+
+
+def discover_all(paths: Sequence[Path], *, channels: int = 1, names: Sequence[str] = ()) -> tuple[CaseInput, ...]:
+    """The cases of several inputs; as many image files as a model has channels are one case, in this order.
+
+    Raises:
+        UsageError: as `discover`.
+    """
+    if len(paths) == 1:
+        return discover(paths[0], channels=channels, names=names)
+    wanted = len(names) or channels
+    if len(paths) == wanted > 1 and all(path.is_file() for path in paths):
+        files = [case for path in paths for case in _of_file(path)]
+        if len(files) == wanted and all(case.kind is InputKind.NIFTI for case in files):
+            return (joined(files, wanted),)
+    return _named([case for path in paths for case in discover(path, channels=channels, names=names)])
 
 
 def _of_file(path: Path) -> list[CaseInput]:
@@ -202,48 +220,7 @@ def _of_csv(path: Path, channels: int) -> tuple[CaseInput, ...]:
             name = (case if index == 0 else f"{case}-{index + 1}") if case else one.name
             key = name if case else f"row {number}: {name}"
             named.setdefault(key, []).append(replace(one, name=name))
-    return _named([_joined(cases, channels) for cases in named.values()])
-
-
-def _joined(cases: list[CaseInput], channels: int) -> CaseInput:
-    """Rows of one case: its channels in the order of the list."""
-    if len(cases) == 1 and channels == 1:
-        return cases[0]
-    broken = next((case for case in cases if case.error is not None), None)
-    if broken is not None:
-        return broken
-    if len(cases) != channels or any(case.kind is not InputKind.NIFTI for case in cases):
-        return replace(cases[0], error=_channel_missing(len(cases), channels))
-    return replace(cases[0], paths=tuple(path for case in cases for path in case.paths))
-
-
-def _channel_missing(found: int, channels: int) -> StudyError:
-    return StudyError(
-        Code.CHANNEL_MISSING,
-        f"the model reads {channels} channel(s), the case has {found}",
-        "give NAME_0000, NAME_0001 ... as NIfTI files side by side",
-    )
-
-
-def _grouped(found: list[CaseInput], channels: int) -> list[CaseInput]:
-    if channels == 1:
-        return found
-    grouped: list[CaseInput] = []
-    named: dict[tuple[Path, str], list[CaseInput]] = {}
-    for case in found:
-        match = _CHANNEL.match(case.name)
-        if case.error is not None or case.kind is InputKind.DICOM:
-            grouped.append(case)  # the channels of a study are its series
-        else:
-            name = match["name"] if match else case.name
-            named.setdefault((case.source.parent, name), []).append(case)
-    for (_, name), cases in named.items():
-        numbers = [match["channel"] for case in cases if (match := _CHANNEL.match(case.name))]
-        paths = tuple(case.paths[0] for case in sorted(cases, key=lambda one: one.name))
-        whole = sorted(numbers) == [f"{channel:04d}" for channel in range(channels)]
-        error = None if whole else _channel_missing(len(cases), channels)
-        grouped.append(replace(cases[0], name=name, paths=paths, error=error))
-    return sorted(grouped, key=lambda case: str(case.source))
+    return _named([joined(cases, channels) for cases in named.values()])
 
 
 def _named(found: list[CaseInput]) -> tuple[CaseInput, ...]:

@@ -7,6 +7,7 @@ believe, so a file in which they disagree is refused rather than read.
 import gzip
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -35,7 +36,9 @@ _SCANNER_CODES = (1, 2)  # scanner and aligned; 3 and more name templates, where
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Content:
+class Content:
+    """What a file holds: header, values as stored `(i, j, k)` or `(i, j, k, volume)`, their grid, SHA-256 of it."""
+
     header: Any
     stored: VoxelArray
     grid: Grid
@@ -56,8 +59,8 @@ def read_nifti(path: Path) -> Volume:
         StudyError: not a NIfTI, cut short, more than three dimensions, values that are not finite,
             no geometry or one that contradicts itself.
     """
-    content = _read(path)
-    return Volume(array=_scaled(content), grid=content.grid, modality=None, content_hash=content.digest)
+    content = read_content(path)
+    return Volume(array=scaled(content), grid=content.grid, modality=None, content_hash=content.digest)
 
 
 def read_label_map(path: Path) -> tuple[LabelMap, Grid]:
@@ -67,8 +70,8 @@ def read_label_map(path: Path) -> tuple[LabelMap, Grid]:
         StudyError: as for `read_nifti`.
         DatasetError: a value is not an integer in 0..255.
     """
-    content = _read(path)
-    values = _scaled(content)
+    content = read_content(path)
+    values = scaled(content)
     labels = values.astype(np.uint8) if values.min() >= 0 and values.max() <= 255 else None
     if labels is None or not np.array_equal(labels, values):
         raise DatasetError(
@@ -77,9 +80,18 @@ def read_label_map(path: Path) -> tuple[LabelMap, Grid]:
     return labels, content.grid
 
 
-def _read(path: Path) -> _Content:
+def read_content(path: Path, volumes: Callable[[Any], int] = lambda _: 1) -> Content:
+    """Header and stored values of a file.
+
+    Args:
+        path: the file.
+        volumes: says of a header how many volumes are to be read; more than one make a fourth axis.
+
+    Raises:
+        StudyError: as `read_nifti`.
+    """
     try:
-        return _content(path)
+        return _content(path, volumes)
     except (EOFError, IsalError) as fault:  # type: ignore[misc]
         raise _truncated() from fault
     except gzip.BadGzipFile as fault:
@@ -88,7 +100,7 @@ def _read(path: Path) -> _Content:
         raise StudyError(Code.UNREADABLE, "the file cannot be read", "check its permissions and the disk") from fault
 
 
-def _content(path: Path) -> _Content:
+def _content(path: Path, volumes: Callable[[Any], int]) -> Content:
     size = path.stat().st_size
     if size == 0:
         raise StudyError(Code.EMPTY_INPUT, "the file is empty", "copy it again")
@@ -98,16 +110,18 @@ def _content(path: Path) -> _Content:
         digest = hashlib.file_digest(raw, "sha256").hexdigest()
     with igzip.open(path, "rb") if packed else path.open("rb") as stream:
         opened = cast("IO[bytes]", stream)
-        header = _header(opened)
-        shape = _shape(header)
+        header = header_of(opened)
+        count = volumes(header)
+        shape = _shape(header, count)
         dtype = _dtype(header)
-        length = math.prod(shape) * dtype.itemsize
+        length = math.prod(shape) * count * dtype.itemsize
         offset = _offset(header)
         _check_length(length, offset, size, packed=packed)
         grid = Grid(shape=shape, affine=_affine(header, shape))
         stored = _voxels(opened, offset, length)
-    array = np.frombuffer(stored, dtype=dtype).reshape(shape, order="F")
-    return _Content(header=header, stored=array, grid=grid, digest=digest)
+    whole = shape if count == 1 else (*shape, count)
+    array = np.frombuffer(stored, dtype=dtype).reshape(whole, order="F")
+    return Content(header=header, stored=array, grid=grid, digest=digest)
 
 
 def _truncated() -> StudyError:
@@ -122,7 +136,12 @@ def _header_class(head: bytes) -> type[Any] | None:
     return None
 
 
-def _header(stream: IO[bytes]) -> Any:
+def header_of(stream: IO[bytes]) -> Any:
+    """The header at the start of an unpacked stream.
+
+    Raises:
+        StudyError: there is none.
+    """
     head = stream.read(348)
     header_class = _header_class(head)
     if header_class is None:
@@ -134,12 +153,14 @@ def _header(stream: IO[bytes]) -> Any:
     return header_class(head, check=False)
 
 
-def _shape(header: Any) -> Shape:
+def _shape(header: Any, count: int) -> Shape:
     dim = [int(n) for n in header["dim"]]
     if not 1 <= dim[0] <= 7 or min(dim[1 : dim[0] + 1]) < 1:
         raise StudyError(Code.BAD_GEOMETRY, f"the header gives the dimensions {dim}", "write the file again")
     shape = dim[1 : dim[0] + 1]
     while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if len(shape) == 4 and count > 1:
         shape.pop()
     if len(shape) > 3:
         raise StudyError(
@@ -267,7 +288,12 @@ def _mm(values: FloatArray) -> str:
     return " x ".join(f"{value:g}" for value in np.round(values, 4))
 
 
-def _scaled(content: _Content) -> VoxelArray:
+def scaled(content: Content) -> VoxelArray:
+    """The values that are meant: int16 where that loses nothing, else float32.
+
+    Raises:
+        StudyError: the scale or a value is not finite.
+    """
     stored, header = content.stored, content.header
     slope, inter = _scaling(header)
     if stored.dtype.kind in "iu" and slope.is_integer() and inter.is_integer():

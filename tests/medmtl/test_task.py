@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from medmtl.errors import Code, DatasetError
-from medmtl.task import Kind, tasks_from_mapping, tasks_to_mapping
+from medmtl.task import Derived, Kind, tasks_from_mapping, tasks_to_mapping
 from tests.tiny import heart_head, heart_tasks
 
 FURTHER: dict[str, Any] = {
@@ -54,7 +54,10 @@ def test_hosts_titles_and_labels() -> None:
     assert [label.value for label in diagnosis.labels] == [0, 1]
     assert organs.label("myocardium").title("zh") == "左心室心肌"
     assert organs.label("myocardium").title("fr") == "Left ventricular myocardium"
-    assert lesions.derived[0].title("zh") == "infarct percent of myocardium"
+    assert lesions.derived[0].title("zh") == "梗死占心肌的百分比"
+    own = Derived(name="myocardial_mass", unit="g", formula="1", titles={"en": "Mass"})
+    assert (own.title("zh"), own.title("en")) == ("Mass", "Mass")
+    assert Derived(name="wall_mass", unit="g", formula="1").title("zh") == "wall mass"
     assert diagnosis.title() == "Diagnosis"
     with pytest.raises(KeyError):
         organs.label("spleen")

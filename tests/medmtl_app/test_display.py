@@ -55,8 +55,9 @@ def test_values_come_back(array: Any, tmp_path: Path) -> None:
     write_view(tmp_path / "view", volume, None)
     view, stored = read_view(tmp_path / "view")
     span = float(array.max()) - float(array.min())
-    assert np.abs(stored * view["slope"] + view["intercept"] - array).max() <= span / 50_000
-    assert all(window["width"] > 0 for window in view["windows"])
+    [row] = view["channels"]
+    assert np.abs(stored * row["slope"] + row["intercept"] - array).max() <= span / 50_000
+    assert all(window["width"] > 0 for window in row["windows"])
 
 
 def test_maps_and_fields_say_what_the_masks_say(answered: CaseResult, tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_ct_opens_on_the_body_and_not_on_the_table(tmp_path: Path) -> None:
     view, _ = read_view(tmp_path / "view")
     assert view["focus"]["low"][:2] == [30, 20]
     assert view["focus"]["high"][:2] == [70, 60]
-    assert (view["unit"], view["windows"][0]["name"]) == ("HU", "soft_tissue")
+    assert (view["unit"], view["channels"][0]["windows"][0]["name"]) == ("HU", "soft_tissue")
 
 
 def test_the_worklist_hears_what_was_found(answered: CaseResult) -> None:

@@ -95,7 +95,7 @@ def test_a_stroke_is_a_disc_in_mm_in_its_slice(blank: Any, kind: str, plane: str
     box = {"low": [0, 0, 0], "high": [n - 1 for n in MARKER_SHAPE]}
     view = {
         "shape": list(MARKER_SHAPE), "affine_lps": columns.tolist(), "slice_axis": 2, "focus": box, "lesions": [],
-        "windows": [{"width": 1, "level": 0}], "slope": 1, "intercept": 0, "maps": [],
+        "channels": [{"windows": [{"width": 1, "level": 0}], "slope": 1, "intercept": 0}], "maps": [],
         "structures": [{**row, **box}],
     }  # fmt: skip
     found = blank.evaluate(BRUSH, [view, plane, erase])

@@ -16,7 +16,8 @@ from medmtl_training.cases import Dataset, read_dataset
 from medmtl_training.cli import evaluate, train
 from medmtl_training.config import Config
 from medmtl_training.loop import Hardware
-from medmtl_training.run import RunRequest, train_run
+from medmtl_training.preflight import preflight
+from medmtl_training.run import RunRequest, networks_left, train_run
 from medmtl_training.settings import TrainSettings
 from tests.tiny import ROOT, STACK, heart_dataset, write_tiny_config
 
@@ -133,12 +134,12 @@ def test_a_finished_run_is_not_trained_again_and_another_one_not_mixed_in(data: 
     assert network.name == "fold_all"
     assert len(network.seen) == 4
 
-    def refusal(**changes: Any) -> Code:
+    def refusal(**changes: Any) -> TrainingError:
         with pytest.raises(TrainingError) as caught:
             train_run(replace(first, **changes))
-        return caught.value.code
+        return caught.value
 
-    assert refusal() is Code.RUN_EXISTS
+    assert refusal().code is Code.RUN_EXISTS
     saved = (tmp_path / "run" / "fold_all" / "checkpoint.safetensors").stat().st_mtime_ns
     (again,) = train_run(replace(first, resume=True))
     assert all(torch.equal(network.weights[name], again.weights[name]) for name in network.weights)
@@ -146,8 +147,42 @@ def test_a_finished_run_is_not_trained_again_and_another_one_not_mixed_in(data: 
     other_seed = replace(first.config, settings=replace(first.config.settings, seed=5))
     other_plan = replace(first.config, plan=replace(STACK, cubic=True))
     fewer: Dataset = replace(first.dataset, cases=first.dataset.cases[:3])
-    for changes in ({"config": other_seed}, {"config": other_plan}, {"dataset": fewer}, {"folds": (0,)}):
-        assert refusal(resume=True, **changes) is Code.CHECKPOINT_MISMATCH
+    differences: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"config": other_seed}, "training.seed was 0, is 5"),
+        ({"config": other_plan}, "plan.cubic was false, is true"),
+        ({"dataset": fewer}, "cases: 1 are gone and 0 are new"),
+        ({"dataset": replace(first.dataset, name="other")}, 'dataset was "phantom_hearts", is "other"'),
+    )
+    for changes, said in differences:
+        error = refusal(resume=True, **changes)
+        assert (error.code, error.what) == (Code.CHECKPOINT_MISMATCH, f"the run was started otherwise: {said}")
+
+
+def test_folds_are_added_to_a_run_and_left_out_of_it(data: Path, tmp_path: Path) -> None:
+    first = request(data, tmp_path / "run", folds=(0,))
+    assert networks_left(first) == 1
+    train_run(first)
+    saved = (tmp_path / "run" / "fold_0" / "checkpoint.safetensors").read_bytes()
+    more = replace(first, folds=(0, 1), resume=True)
+    assert networks_left(more) == [0, 2]
+    assert [network.name for network in train_run(more)] == ["fold_0", "fold_1"]
+    assert (tmp_path / "run" / "fold_0" / "checkpoint.safetensors").read_bytes() == saved
+    assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["folds"] == [0, 1]
+    longer = replace(first, folds=(1,), resume=True, extend_to=3)
+    assert networks_left(longer) == [1]
+    assert [network.name for network in train_run(longer)] == ["fold_1"]
+    assert networks_left(replace(first, folds=(0, 1), resume=True)) == [1, 0]
+
+
+def test_what_is_left_is_what_is_said(data: Path, tmp_path: Path) -> None:
+    first = request(data, tmp_path / "run")
+
+    def said(left: list[int] | int) -> str:
+        return next(preflight(first.dataset, first.config, left, None, on_cpu=True).lines())
+
+    assert "for 5 network(s) with 10 steps to go" in said(5)
+    assert "for 2 network(s) with 7 steps to go" in said([0, 3, 0, 4])
+    assert said([0, 0]) == "time: every network is trained; what is left are held-out answers and figures"
 
 
 def test_a_time_fixes_the_steps_once(data: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from medmtl_training.options import fold_numbers, seconds_of
 from medmtl_training.preflight import preflight
 from medmtl_training.prepared_set import config_of_prepared
 from medmtl_training.ranks import join_ranks, leave_ranks
-from medmtl_training.run import RunRequest, train_run
+from medmtl_training.run import RunRequest, networks_left, train_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,9 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("medmtl_training").setLevel(logging.INFO)
     try:
         request = _request(options)
-        networks = max(1, len(request.folds))
-        on_cpu = request.hardware.device.type == "cpu"
-        costs = preflight(request.dataset, request.config, networks, request.max_seconds, on_cpu=on_cpu)
+        on_cpu, left = request.hardware.device.type == "cpu", networks_left(request)
+        costs = preflight(request.dataset, request.config, left, request.max_seconds, on_cpu=on_cpu)
         for line in costs.lines() if request.hardware.ranks.first else ():
             sys.stderr.write(f"{line}\n")
         train_run(request)

@@ -40,6 +40,22 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
         TrainingError: the file is damaged.
     """
     path = folder / "checkpoint.safetensors"
+    state = checkpoint_state(folder)
+    if state is None:
+        return None
+    try:
+        return load_file(path), state
+    except (SafetensorError, OSError):
+        raise _damaged() from None
+
+
+def checkpoint_state(folder: Path) -> dict[str, Any] | None:
+    """The state alone of the checkpoint in `folder`, from its header; None where there is none.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
+    path = folder / "checkpoint.safetensors"
     if not path.exists():
         return None
     try:
@@ -47,10 +63,14 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
             size = int.from_bytes(file.read(8), "little")
             if size > path.stat().st_size:
                 raise ValueError("the header is longer than the file")
-            header = json.loads(file.read(size))
-        return load_file(path), json.loads(header["__metadata__"]["state"])
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError):
-        raise TrainingError(Code.UNREADABLE, "the checkpoint is damaged", "start the fold again") from None
+            state: dict[str, Any] = json.loads(json.loads(file.read(size))["__metadata__"]["state"])
+            return state
+    except (ValueError, KeyError, TypeError, OSError):
+        raise _damaged() from None
+
+
+def _damaged() -> TrainingError:
+    return TrainingError(Code.UNREADABLE, "the checkpoint is damaged", "start the fold again")
 
 
 def flatten(prefix: str, values: dict[str, Any]) -> dict[str, Tensor]:

@@ -1,4 +1,8 @@
-"""`merged`: several data sets as one. Labels are matched by name, then by code; what does not fit is said."""
+"""`merged`: several data sets as one. Labels are matched by name, then by code; what does not fit is said.
+
+Channels are matched by their place. Where sets have different numbers of them, the only image of a case stands in every
+channel: a network then sees two phases that are the same, and what both sets draw on the first channel is one task.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +34,8 @@ class _Home:
 class _Merging:
     """Tasks of the sets taken so far, and where each set's own tasks have gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: tuple[str, ...]) -> None:
+        self.channels = channels
         self.tasks: dict[str, Task] = {}
         self.homes: list[dict[str, _Home]] = []
         self.notices: list[str] = []
@@ -40,7 +45,7 @@ class _Merging:
         for task in dataset.tasks:
             known = self.tasks.get(task.name)
             if known is None:
-                self._new(task, task.name)
+                self._new(task, task.name, dataset.channels)
             elif known.kind is not task.kind:
                 self._apart(task, dataset, f"it is {task.kind} there and {known.kind} before")
             elif task.is_voxel:
@@ -48,8 +53,10 @@ class _Merging:
             else:
                 self._classes(task, known, dataset)
 
-    def _new(self, task: Task, name: str) -> None:
-        self.tasks[name] = replace(task, name=name)
+    def _new(self, task: Task, name: str, channels: tuple[str, ...]) -> None:
+        place = _place(task, channels)
+        drawn_on = self.channels[place] if task.drawn_on is not None or place else None
+        self.tasks[name] = replace(task, name=name, drawn_on=drawn_on)
         self.homes[-1][task.name] = _Home(task=name, labels={label.name: label.name for label in task.labels})
 
     def _apart(self, task: Task, dataset: Dataset, why: str) -> None:
@@ -57,7 +64,7 @@ class _Merging:
         while name in self.tasks:
             name += "_2"
         self.notices.append(f"task {task.name} of {dataset.name} becomes {name}: {why}")
-        self._new(task, name)
+        self._new(task, name, dataset.channels)
 
     def _labels(self, task: Task, known: Task, dataset: Dataset) -> None:
         labels = list(known.labels)
@@ -74,7 +81,7 @@ class _Merging:
                 self.notices.append(f"conflict {task.name}.{label.name} of {dataset.name}: {hit.by}; it becomes {name}")
             labels.append(replace(label, name=name, value=len(labels) + 1))
             found[label.name] = name
-        if known.drawn_on != task.drawn_on:
+        if _place(known, self.channels) != _place(task, dataset.channels):
             self.notices.append(f"conflict {task.name} of {dataset.name}: it is drawn on another channel there")
         derived = {one.name: one for one in (*task.derived, *known.derived)}
         same_names = all(own == new for own, new in found.items())
@@ -117,34 +124,41 @@ class _Merging:
         return tuple(tasks)
 
 
+def _place(task: Task, channels: tuple[str, ...]) -> int:
+    """Number of the channel that a task is drawn on."""
+    return channels.index(task.drawn_on) if task.drawn_on in channels else 0
+
+
 def merged(datasets: Sequence[Dataset], name: str | None = None) -> SetDraft:
     """A draft of one set that holds the cases of all.
 
-    Cases and patients keep their names; where two sets share one, the set's name goes before it. Folds stay.
+    Cases and patients keep their names; where two sets share one, the set's name goes before it. Folds stay. Channels
+    are those of the set with most of them; the image of a set with one stands in all of them.
 
     Raises:
         UsageError: fewer than two sets.
-        DatasetError: other modality or channels, or a set of prepared arrays.
+        DatasetError: other modality, several channels of another number, or a set of prepared arrays.
     """
     if len(datasets) < 2:
         raise UsageError(Code.BAD_OPTION, "one data set cannot be merged", "name two or more")
-    first = datasets[0]
+    first = max(datasets, key=lambda dataset: len(dataset.channels))  # the first of those with most channels
     for dataset in datasets:
         with_images(dataset)
-        if dataset.modality != first.modality or len(dataset.channels) != len(first.channels):
+        if dataset.modality != first.modality or len(dataset.channels) not in (1, len(first.channels)):
             what = f"{dataset.name} is {dataset.modality} of {len(dataset.channels)} channel(s), {first.name} is not"
             raise DatasetError(Code.MODALITY_MISMATCH, what, "train a model for each")
-    merging = _Merging()
+    merging = _Merging(first.channels)
     for dataset in datasets:
         merging.take(dataset)
-        if dataset.channels != first.channels:
+        if len(dataset.channels) < len(first.channels):
+            said = f"the image {dataset.channels[0]} of {dataset.name} stands in every channel: {first.channels}"
+            merging.notices.append(said)
+        elif dataset.channels != first.channels:
             merging.notices.append(f"channels {dataset.channels} of {dataset.name} count as {first.channels}")
-    tasks = tuple(
-        replace(task, drawn_on=task.drawn_on if task.drawn_on in first.channels else None) for task in merging.final()
-    )
+    tasks = merging.final()
     doubled = _names(datasets)
     cases = [
-        _draft(case, dataset, homes, (tasks, doubled))
+        _draft(case, dataset, homes, (tasks, doubled, len(first.channels)))
         for dataset, homes in zip(datasets, merging.homes, strict=True)
         for case in dataset.cases
     ]
@@ -179,9 +193,9 @@ def _names(datasets: Sequence[Dataset]) -> _Names:
 
 
 def _draft(
-    case: Case, dataset: Dataset, homes: Mapping[str, _Home], target: tuple[tuple[Task, ...], _Names]
+    case: Case, dataset: Dataset, homes: Mapping[str, _Home], target: tuple[tuple[Task, ...], _Names, int]
 ) -> CaseDraft:
-    tasks, doubled = target
+    tasks, doubled, channels = target
     known = {task.name: task for task in tasks}
     name = f"{safe_name(dataset.name)}_{case.name}" if case.name in doubled.cases else case.name
     patient = f"{safe_name(dataset.name)}_{case.patient}" if case.patient in doubled.patients else case.patient
@@ -197,7 +211,11 @@ def _draft(
                 order = [label.name for label in task.labels]
                 cells[f"{task.name}:annotated"] = ";".join(sorted(drawn, key=order.index))
     return CaseDraft(
-        name=name, patient=patient, fold=case.fold, cells=cells, write=_writer(case, dataset, (homes, known, name))
+        name=name,
+        patient=patient,
+        fold=case.fold,
+        cells=cells,
+        write=_writer(case, dataset, (homes, known, name), channels),
     )
 
 
@@ -210,13 +228,13 @@ def _cell(value: CaseLabel, home: _Home) -> str:
 
 
 def _writer(
-    case: Case, dataset: Dataset, target: tuple[Mapping[str, _Home], Mapping[str, Task], str]
+    case: Case, dataset: Dataset, target: tuple[Mapping[str, _Home], Mapping[str, Task], str], channels: int
 ) -> Callable[[Path], None]:
     homes, known, name = target
 
     def write(folder: Path) -> None:
-        for index, path in enumerate(case.images):
-            suffix = f"_{index:04d}" if len(case.images) > 1 else ""
+        for index, path in enumerate(case.images * (channels // len(case.images))):
+            suffix = f"_{index:04d}" if channels > 1 else ""
             copy_image(path, folder / "images" / f"{name}{suffix}.nii.gz")
         for own_name, files in case.voxel_labels.items():
             own, home = dataset.task(own_name), homes[own_name]

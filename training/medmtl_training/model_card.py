@@ -75,6 +75,11 @@ def figure_rows(tasks: Mapping[str, Any]) -> list[str]:
                 false_ml = figure(label["false_ml"]["mean"], 2)
                 n = label["n_empty_truth"]
                 rows.append(f"| {task}.{name}: found where there is none, mean | {false_ml} mL | {n} |")
+        for name, value in summary.get("derived", {}).items():
+            if value["n"]:
+                told = f"{estimate(value['mean_absolute_error'], 2)} {value['unit']}".strip()
+                rows.append(f"| {task}.{name}: absolute error, mean | {told} | {value['n']} |")
+                rows.append(f"| {task}.{name}: correlation | {estimate(value['correlation'])} | {value['n']} |")
         for key in ("auroc", "accuracy", "balanced_accuracy", "brier", "ece", "mean_absolute_error"):
             if summary.get(key):
                 rows.append(f"| {task}: {key.replace('_', ' ')} | {estimate(summary[key])} | {summary['n']} |")

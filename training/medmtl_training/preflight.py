@@ -1,7 +1,7 @@
 """What a training will take, said before it starts: hours, memory, disk; and whether the disk has it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ class Preflight:
     Attributes:
         costs: of a step.
         networks: that are trained one after the other.
-        steps: of each, None where `--max-time` fixes them once real steps are timed.
+        steps: of all of them, None where `--max-time` fixes them once real steps are timed.
         max_seconds: wall time of everything, None without `--max-time`.
         prepared_bytes: disk of the prepared arrays; 0 where they are there already.
         run_bytes: disk of checkpoints and bundle.
@@ -46,30 +46,46 @@ class Preflight:
 
     def lines(self) -> Iterator[str]:
         """What to say before anything long starts."""
-        if self.max_seconds is not None:
-            yield f"time: {duration(self.max_seconds)} for {self.networks} network(s), steps fixed once they are timed"
-        elif self.steps is not None and self.on_cpu:
-            seconds = self.networks * self.steps * self.costs.cpu_seconds
+        if self.steps is None:
+            seconds = 0.0 if self.max_seconds is None else self.max_seconds
+            yield f"time: {duration(seconds)} for {self.networks} network(s), steps fixed once they are timed"
+        elif self.steps == 0:
+            yield "time: every network is trained; what is left are held-out answers and figures"
+        elif self.on_cpu:
+            seconds = self.steps * self.costs.cpu_seconds
             yield (
-                f"time: about {duration(seconds)} on two recent CPU cores for {self.networks} network(s) of "
-                f"{self.steps} steps, plus reading and held-out answers; --max-time sets another length"
+                f"time: about {duration(seconds)} on two recent CPU cores for {self.networks} network(s) with "
+                f"{self.steps} steps to go, plus reading and held-out answers; --max-time sets another length"
             )
         else:
-            yield f"time: {self.networks} network(s) of {self.steps} steps; curves.csv has the pace once it runs"
+            yield f"time: {self.networks} network(s), {self.steps} steps to go; curves.csv has the pace once it runs"
         yield (
             f"memory: about {self.costs.memory_bytes / 2**30:.1f} GiB for a step, and the prepared cases; "
             f"disk: {self.disk_bytes / 2**30:.2f} GiB"
         )
 
 
-def preflight(dataset: Dataset, config: Config, networks: int, max_seconds: float | None, *, on_cpu: bool) -> Preflight:
-    """Counts operations of a step and reads the headers of the images; trains nothing."""
-    channels = len(dataset.channels)
-    costs = step_costs(config.plan, dataset.tasks, channels, config.settings.batch)
+def preflight(
+    dataset: Dataset, config: Config, left: Sequence[int] | int, max_seconds: float | None, *, on_cpu: bool
+) -> Preflight:
+    """Counts operations of a step and reads the headers of the images; trains nothing.
+
+    Args:
+        dataset: the cases.
+        config: plan and settings.
+        left: steps that each network has to take, as a run that goes on knows them; or the number of networks.
+        max_seconds: of `--max-time`, which has a say only before the number of steps is fixed.
+        on_cpu: whether a CPU trains.
+    """
+    costs = step_costs(config.plan, dataset.tasks, len(dataset.channels), config.settings.batch)
+    if isinstance(left, int):
+        networks, steps = left, None if max_seconds is not None else left * config.settings.steps
+    else:
+        networks, steps = sum(1 for one in left if one > 0), sum(left)
     return Preflight(
         costs=costs,
         networks=networks,
-        steps=None if max_seconds is not None else config.settings.steps,
+        steps=steps,
         max_seconds=max_seconds,
         prepared_bytes=0 if dataset.prepared is not None else _prepared_bytes(dataset, config),
         run_bytes=run_bytes(costs, networks),

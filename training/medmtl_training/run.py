@@ -29,11 +29,11 @@ from medmtl_training.journal import SILENT, Journal
 from medmtl_training.loop import Trainer
 from medmtl_training.prepared import PreparedCase, read_prepared, read_shape
 from medmtl_training.ranks import mean_over_ranks
-from medmtl_training.run_record import open_run, write_notes, write_run
+from medmtl_training.run_record import open_run, steps_left, write_notes, write_run
 from medmtl_training.run_request import RunRequest, TrainedNetwork
 from medmtl_training.validation import part_of, set_aside
 
-__all__ = ["WHOLE", "RunRequest", "TrainedNetwork", "train_run"]
+__all__ = ["WHOLE", "RunRequest", "TrainedNetwork", "networks_left", "train_run"]
 
 WHOLE = "fold_all"
 """Name of the network of all cases."""
@@ -80,6 +80,18 @@ def train_run(request: RunRequest) -> list[TrainedNetwork]:
     if ranks.first:
         write_config(request.folder / "plan.yaml", config)
     return [_train_part(name, [prepared[case.name] for case in cases], request, config) for name, cases in parts]
+
+
+def networks_left(request: RunRequest) -> list[int] | int:
+    """Steps that each network still has to take, or the number of networks where their steps are not known yet.
+
+    Raises:
+        TrainingError: the run's record or a checkpoint is damaged.
+    """
+    names = [f"fold_{fold}" for fold in request.folds]
+    names += [WHOLE] if not names or request.config.model.get("ships") == "all" else []
+    left = steps_left(request, names) if request.resume else None
+    return len(names) if left is None else left
 
 
 def _store(request: RunRequest) -> Path:

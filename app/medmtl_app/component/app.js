@@ -31,7 +31,7 @@ class App extends Reading {
     super();
     this.ask = ask;
     this.api = new Api(data.token);
-    this.texts = data.texts;
+    this.texts = JSON.parse(data.texts);
     this.version = data.version;
     this.reader = data.reader ?? null;
     this.language = remembered() ?? (navigator.language.startsWith("zh") ? "zh" : "en");
@@ -144,6 +144,8 @@ class App extends Reading {
     try {
       const opened = await this.api.json(`studies/${id}${version === undefined ? "" : `?version=${version}`}`, options);
       const former = version !== undefined && this.open?.study.id === id && this.scene?.voxels ? { scene: this.scene, panes: this.panes, radius: this.brush?.radius } : null;
+      const sibling = this.open?.study;
+      if (sibling?.upload !== opened.study.upload || sibling.number !== opened.study.number) this.others = null;
       delete this.frame.dataset.ready;
       delete this.frame.dataset.surface;
       Object.assign(this, { open: opened, scene: null, panes: [], current: 0, maximised: null, loaded: 0, person: null, unfolded: new Set() });
@@ -194,7 +196,8 @@ class App extends Reading {
 
   /** Slice, window and place are those of the version that was shown before. */
   stay({ scene, panes }) {
-    this.scene.setWindow(scene.width, scene.level);
+    for (const [number, { width, level }] of scene.channels.entries()) Object.assign(this.scene.channels[number], { width, level });
+    this.scene.showChannel(scene.channel);
     this.scene.goTo(scene.cross);
     for (const pane of this.panes) {
       const { zoom, pan } = panes.find((one) => one.name === pane.name);
@@ -249,7 +252,8 @@ class App extends Reading {
 
   /** What the worklist calls a study. */
   title(study) {
-    return study.sample ? this.t("sample_title") : study.summary.accession || study.title || this.t("new_study");
+    const name = study.sample ? this.t("sample_title") : study.summary.accession || study.title || this.t("new_study");
+    return study.series && study.summary.series ? `${name} · ${study.summary.series}` : name;
   }
 
   setLanguage(language) {

@@ -42,7 +42,7 @@ export class Brush {
   }
 
   begin(pane, point, tool) {
-    if (this.locked || !this.target || !this.scene.show.answers || !this.scene.maps[this.target.map]) return;
+    if (this.locked || !this.target || !this.scene.isHere(this.target) || !this.scene.show.answers || !this.scene.maps[this.target.map]) return;
     this.stroke = { map: this.target.map, indices: [], before: [], after: tool === "brush" ? this.target.value : 0 };
     this.last = point;
     this.dab(pane, point);

@@ -10,7 +10,7 @@ export function correctionBar(app) {
   const pick = h("select", {
     "data-testid": "target", "aria-label": t("draw_what"),
     onchange: ({ target }) => app.drawOn(choices[Number(target.value)]),
-  }, ...choices.map((row, n) => h("option", { value: n, selected: row === brush.target }, app.say(row.title) || row.name)));
+  }, ...choices.map((row, n) => h("option", { value: n, selected: row === brush.target }, optionTitle(app, row))));
   const width = h("input", {
     type: "range", min: 0.5, max: 60, step: 0.5, value: brush.radius, "aria-label": t("radius"), "data-testid": "radius",
     oninput: ({ target }) => { brush.radius = Number(target.value); brush.told(); },
@@ -30,6 +30,12 @@ export function correctionBar(app) {
     h("span", { class: "islands" }, small("islands", t("drop_islands"), () => dropIslands(app, leastVoxels(scene, Number(least.value)))), least, "mL"),
     brush.dirty ? h("em", { class: "unsaved", "data-testid": "unsaved" }, changeText(app)) : null,
     h("button", { class: "icon-button", title: t("close"), "aria-label": t("close"), onclick: () => app.setTool("crosshair") }, icon("cross")));
+}
+
+/** A structure's name; with its channel where there are several, since one may be drawn on each. */
+function optionTitle(app, row) {
+  const { channels } = app.scene;
+  return [app.say(row.title) || row.name, channels.length > 1 ? channels[row.channel].name : ""].filter(Boolean).join(" · ");
 }
 
 /** What the strokes changed of the structure in hand. */

@@ -1,11 +1,13 @@
 // Export: which of the formats that the library can write, of the version on the screen.
 import { h } from "./dom.js";
+import { sendButtons } from "./pacs.js";
 
 export function exportDialog(app) {
   const { t } = app;
   const { review } = app.open.page;
   const boxes = review.formats.map(({ name, chosen }) => h("label", {},
     h("input", { type: "checkbox", name, checked: chosen || name === "json", disabled: name === "json", "data-testid": `format-${name}` }), h("b", {}, title(app, name))));
+  const ticked = () => review.formats.map((row) => row.name).filter((name) => dialog.querySelector(`[name="${name}"]`).checked);
   const dialog = h("dialog", { class: "ask", "aria-label": t("export") },
     h("form", { method: "dialog", onsubmit: () => begin() },
       h("h2", {}, t("export")),
@@ -14,9 +16,10 @@ export function exportDialog(app) {
       h("div", { class: "formats" }, ...boxes),
       h("div", { class: "buttons" },
         h("button", { class: "primary", "data-testid": "export-now" }, t("export_zip")),
+        ...sendButtons(app, ticked, () => dialog),
         h("button", { type: "button", onclick: () => dialog.close() }, t("cancel")))));
   const begin = () => {
-    const names = review.formats.map((row) => row.name).filter((name) => dialog.querySelector(`[name="${name}"]`).checked);
+    const names = ticked();
     if (names.length) download(app, review.version, names);
   };
   return dialog;

@@ -67,7 +67,7 @@ function restsOn(app, influence) {
     if (shown) swatch.style.background = shown.color;
     const parts = [h("span", {}, shown ? swatch : null, app.say(title)), h("span", { class: "bar" }, filled), h("b", {}, text)];
     const goTo = shown && (shown.jump ?? shown.low);
-    return goTo ? h("button", { class: "class influence", title: `${app.say(title)} · ${app.t("jump")}`, "data-testid": `influence-${structure}`, onclick: () => app.scene.goTo(goTo) }, ...parts) : h("div", { class: "class influence" }, ...parts);
+    return goTo ? h("button", { class: "class influence", title: `${app.say(title)} · ${app.t("jump")}`, "data-testid": `influence-${structure}`, onclick: () => app.goToStructure(shown) }, ...parts) : h("div", { class: "class influence" }, ...parts);
   });
   return h("div", { class: "rests-on", "data-testid": "influence" }, h("p", { class: "note" }, app.t("rests_on_note")), ...rows);
 }
@@ -109,11 +109,18 @@ function structures(app) {
   const groups = new Map();
   for (const structure of app.scene.structures) groups.set(structure.task, [...(groups.get(structure.task) ?? []), structure]);
   return [...groups].map(([task, rows]) =>
-    section(groupTitle(app, task, rows[0]), app.t("volume"), rows.map((structure) => structureRow(app, structure))));
+    section(groupTitle(app, task, rows[0]), groupNote(app, rows[0]), rows.map((structure) => structureRow(app, structure))));
+}
+
+/** The channel that the structures are drawn on, where there are several. */
+function groupNote(app, { channel }) {
+  const { channels } = app.scene;
+  return channels.length > 1 ? `${channels[channel].name} · ${app.t("volume")}` : app.t("volume");
 }
 
 function groupTitle(app, task, row) {
   if (task === "lesions") return app.t("lesion_parts");
+  if (app.scene.channels.length > 1) return app.say(row.group) || task;
   return task === "organs" ? app.t("organs") : app.say(row.group) || task;
 }
 
@@ -135,9 +142,9 @@ function structureRow(app, structure) {
   const more = h("div", { class: "more", hidden: !app.unfolded.has(structure) }, ...settings(app, structure, swatch));
   const path = `${structure.task}.${structure.name}`;
   const { decision } = wordOf(app, "structures", path);
-  return h("div", { class: `structure ${decision}`, "data-testid": `structure-${structure.name}` },
+  return h("div", { class: `structure ${decision}${app.scene.isHere(structure) ? "" : " elsewhere"}`, "data-testid": `structure-${structure.name}` },
     eye, swatch,
-    h("button", { class: "name", title: `${name} · ${t("jump")}`, onclick: () => app.scene.goTo(structure.jump ?? structure.low) }, name),
+    h("button", { class: "name", title: `${name} · ${t("jump")}`, onclick: () => app.goToStructure(structure) }, name),
     h("span", { class: "ml" }, structure.amount ?? "–", structure.mass ? h("em", {}, structure.mass) : null),
     structure.truncated ? h("span", { class: "cut", title: t("truncated") }, icon("warn", t("truncated"))) : null,
     h("button", { class: "icon-button", "aria-label": t("style_of", { name }), onclick: () => unfold(app, structure) }, icon("dots")),
@@ -190,7 +197,7 @@ function removeButton(app) {
 
 function noModel(app) {
   const { t } = app;
-  const { study } = app.open;
+  const { study, page: { view: { notices } } } = app.open;
   const run = (model) => app.act(`studies/${study.id}/run`, { method: "POST", body: JSON.stringify({ model }) });
   return [
     h("div", { class: "trust plain", "data-testid": "no-model" }, icon("info"),
@@ -198,6 +205,7 @@ function noModel(app) {
     app.models.length
       ? section(t("ask_model"), null, app.models.map((model) => h("button", { class: "wide", "data-testid": `run-${model}`, onclick: () => run(model) }, t("run_model", { model }))))
       : null,
+    notices.length ? section(t("warnings"), null, notices.map(({ text }) => h("p", { class: "warning" }, icon("info"), sentence(text)))) : null,
     h("div", { class: "foot" }, h("p", {}, app.say(app.open.page.research_use)), removeButton(app)),
   ];
 }

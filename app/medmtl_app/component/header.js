@@ -11,6 +11,7 @@ export function header(app) {
     h("span", { class: "research" }, t("research_short")),
     app.scene ? tools(app) : null,
     app.scene ? presets(app) : null,
+    app.scene?.channels.length > 1 ? channels(app) : null,
     language(app),
     app.scene ? h("button", { class: "icon-button tool", title: t("key_capture"), "aria-label": t("key_capture"), "data-testid": "capture", onclick: () => app.capture() }, icon("camera")) : null,
     h("button", { class: "icon-button tool", title: t("key_all_keys"), "aria-label": t("key_all_keys"), onclick: () => app.showKeys() }, icon("keys")),
@@ -53,17 +54,23 @@ function tools(app) {
 function presets(app) {
   const { scene } = app;
   return h("div", { class: "segments", role: "group", "aria-label": app.t("tool_window") },
-    ...scene.view.windows.map((row) => {
+    ...scene.windows.map((row) => {
       const chosen = row.width === scene.width && row.level === scene.level;
       return h("button", { "aria-pressed": String(chosen), onclick: () => app.setPreset(row) }, app.t(`window_${row.name}`));
     }));
+}
+
+function channels(app) {
+  const { scene } = app;
+  return h("div", { class: "segments", role: "group", "aria-label": app.t("channels") },
+    ...scene.channels.map(({ name }, number) => h("button", { "aria-pressed": String(number === scene.channel), title: app.t("key_channel"), "data-testid": `channel-${name}`, onclick: () => app.showChannel(number) }, name)));
 }
 
 const LINE = ["all_keys", "hide", "slice", "presets", "contours", "fill", "cross", "next", "accept", "reject", "brush", "measure", "diameters", "heat"];
 
 export function keyLine(app) {
   if (!app.scene) return [];
-  return LINE.map((name) => {
+  return (app.scene.channels.length > 1 ? [...LINE.slice(0, 2), "channel", ...LINE.slice(2)] : LINE).map((name) => {
     const row = KEYS.find((key) => key.name === name);
     return h("span", { class: "hint" }, ...row.shown.map((key) => h("kbd", {}, key)), app.t(`key_${name}`));
   });

@@ -26,7 +26,8 @@ export class Heat {
   }
 
   get shown() {
-    return this.scene.show.answers && this.structure?.probability ? this.structure : null;
+    const { scene, structure } = this;
+    return scene.show.answers && structure?.probability && scene.isHere(structure) ? structure : null;
   }
 
   /** Draws the slice of `pane`; the context's unit is a pixel of the pane's image. */

@@ -8,6 +8,8 @@ export const KEYS = [
   { name: "contours", shown: ["C"], keys: ["c"], does: (app) => app.toggle("contours") },
   { name: "fill", shown: ["F"], keys: ["f"], does: (app) => app.toggle("fill") },
   { name: "cross", shown: ["X"], keys: ["x"], does: (app) => app.toggle("cross") },
+  { name: "channel", shown: ["V"], keys: ["v"], does: (app, key, event) => (event.shiftKey ? app.toggle("others") : app.nextChannel()) },
+  { name: "others", shown: ["Shift V"], keys: [], does: () => {} },
   { name: "next", shown: ["N"], keys: ["n"], does: (app, key, event) => app.goToLesion(app.current + (event.shiftKey ? -1 : 1)) },
   { name: "measure", shown: ["M"], keys: ["m"], does: (app) => app.setTool("measure") },
   { name: "diameters", shown: ["D"], keys: ["d"], does: (app) => app.setTool("diameters") },
@@ -63,7 +65,7 @@ function other(app, step) {
 }
 
 function preset(app, place) {
-  const row = app.scene.view.windows[place];
+  const row = app.scene.windows[place];
   if (row) app.setPreset(row);
 }
 

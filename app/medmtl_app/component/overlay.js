@@ -14,11 +14,14 @@ export function drawOverlay(context, pane, ratio) {
   if (scene.show.cross) drawCross(context, pane, width, height);
   drawLesionNumbers(context, pane);
   const t = pane.t();
-  const title = t(plane.name) + (plane.oblique ? `, ${t("oblique")}` : "");
+  const channel = scene.channels.length > 1 ? ` · ${scene.channels[scene.channel].name}` : "";
+  const title = t(plane.name) + (plane.oblique ? `, ${t("oblique")}` : "") + channel;
   const scale = pane.placing().scale / unit;
   const shift = drawFrame(context, { letters: plane.letters, title, scale }, width, height) + 8;
   say(context, `${pane.sliceNumber} / ${plane.nw}`, MARGIN + shift, MARGIN + 6, "left", "#b6bfc9");
   say(context, `${plane.gap.toFixed(1)} mm`, MARGIN, MARGIN + 23, "left", "#b6bfc9");
+  const { acquired } = pane; // slices at uneven distances: the planes between them are interpolated
+  if (acquired) say(context, acquired.first === acquired.last ? t("on_slice", acquired) : t("between_slices", acquired), MARGIN, MARGIN + 40, "left", "#b6bfc9");
   if (width > 560) {
     say(context, `W ${number(scene.width)}  L ${number(scene.level)}`, width - MARGIN, MARGIN + 6, "right", "#b6bfc9");
     say(context, `${pane.placing().scale.toFixed(1)} px/mm`, width - MARGIN, MARGIN + 23, "right", "#b6bfc9");

@@ -3,6 +3,7 @@ import { MEASURES } from "./measure.js";
 import { BRUSHES } from "./brush.js";
 import { drawOverlay } from "./overlay.js";
 
+const ON_SLICE = 0.25; // planes
 const DRAG_WINDOW = 1.5; // window units per pixel, times width / 400
 
 export class Pane {
@@ -35,6 +36,16 @@ export class Pane {
   get sliceNumber() {
     const { slice_axis: axis, slice_counts_down: down } = this.scene.view;
     return this.plane.w === axis && down ? this.plane.nw - this.slice : this.slice + 1;
+  }
+
+  /** Acquired slices that the shown plane lies between, from 1; both the same on a slice, null where all planes are slices. */
+  get acquired() {
+    const { slice_axis: axis, slice_counts_down: down, acquired } = this.scene.view;
+    if (this.plane.w !== axis || !acquired?.length) return null;
+    const at = down ? this.plane.nw - 1 - this.slice : this.slice;
+    const on = acquired.findIndex((place) => Math.abs(place - at) < ON_SLICE);
+    const before = on >= 0 ? on + 1 : acquired.filter((place) => place < at).length;
+    return { first: before, last: on >= 0 ? before : before + 1, count: acquired.length };
   }
 
   step(count) {
@@ -114,6 +125,7 @@ export class Pane {
     const { top, right, bottom, left } = this.plane.letters;
     this.canvas.dataset.letters = [top, right, bottom, left].join(" ");
     this.canvas.dataset.slice = this.sliceNumber;
+    this.canvas.dataset.channel = this.scene.channels[this.scene.channel].name;
     this.canvas.dataset.scale = scale;
     this.canvas.dataset.heat = this.scene.heat.shown?.name ?? "";
   }
@@ -149,21 +161,24 @@ export class Pane {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.lineJoin = "round";
     for (const { structure, path } of this.scene.drawn(this.plane, this.slice)) {
+      const here = this.scene.isHere(structure);
       const placed = new Path2D();
       placed.addPath(path, matrix);
-      if (this.scene.show.fill && structure.opacity > 0) {
+      if (this.scene.show.fill && here && structure.opacity > 0) {
         context.globalAlpha = structure.opacity;
         context.fillStyle = structure.color;
         context.fill(placed, "evenodd");
         context.globalAlpha = 1;
       }
       if (this.scene.show.contours && structure.contour) {
+        context.globalAlpha = here ? 1 : 0.4; // of another channel: a faint line
         context.strokeStyle = "rgba(0, 0, 0, 0.55)";
-        context.lineWidth = 3.2 * ratio;
+        context.lineWidth = (here ? 3.2 : 2) * ratio;
         context.stroke(placed);
         context.strokeStyle = structure.color;
-        context.lineWidth = 1.6 * ratio;
+        context.lineWidth = (here ? 1.6 : 1) * ratio;
         context.stroke(placed);
+        context.globalAlpha = 1;
       }
     }
     context.setLineDash([4 * ratio, 4 * ratio]);

@@ -6,8 +6,29 @@ export class Reading {
     const { lesions } = this.scene.view;
     if (!lesions.length) return;
     this.current = (place + lesions.length) % lesions.length;
+    this.showChannel(this.scene.lesionChannel);
     this.scene.goTo(lesions[this.current].jump);
     this.renderFindings();
+  }
+
+  /** Brings the planes to a structure, on the channel that it is drawn on. */
+  goToStructure(row) {
+    this.showChannel(row.channel);
+    this.scene.goTo(row.jump ?? row.low);
+  }
+
+  /** Another channel of the image, with the masks that are drawn on it; the brush takes one of them in hand. */
+  showChannel(number) {
+    const { scene, brush } = this;
+    if (number === scene.channel) return;
+    scene.showChannel(number);
+    if (brush && !scene.isHere(brush.target ?? {})) brush.target = scene.structures.find((row) => scene.isHere(row)) ?? brush.target;
+    this.renderFindings();
+    this.renderCorrection();
+  }
+
+  nextChannel() {
+    this.showChannel((this.scene.channel + 1) % this.scene.channels.length);
   }
 
   toggle(what, on) {
@@ -23,7 +44,7 @@ export class Reading {
 
   resetView() {
     for (const pane of this.panes) pane.reset();
-    this.setPreset(this.scene.view.windows[0]);
+    this.setPreset(this.scene.windows[0]);
   }
 
   /** Whether what the model says is kept back until the reader's own look. */
@@ -61,9 +82,10 @@ export class Reading {
   }
 
   /** The map of probability of `structure`; none where it is shown already. */
-  async toggleHeat(structure = this.scene.heat.structure ?? this.scene.structures.find((row) => row.heat)) {
+  async toggleHeat(structure = this.scene.heat.structure ?? this.scene.structures.find((row) => row.heat && this.scene.isHere(row))) {
     const { heat } = this.scene;
     if (!structure?.heat) return this.tell(this.t("no_heat"));
+    this.showChannel(structure.channel);
     const get = (file, length) => this.api.bytes(`voxels/${this.open.grant}/${file}`, length);
     await heat.choose(heat.structure === structure ? null : structure, get).catch(() => this.tell(this.t("not_possible")));
     this.renderFindings();
@@ -75,6 +97,16 @@ export class Reading {
     const line = [`medmtl ${this.version}`, model && `${model.name} ${model.version}`, this.t("research_short")].filter(Boolean).join(" · ");
     await capture(panes ?? this.panes.filter((pane) => pane.canvas.isConnected), line);
     this.tell(this.t("captured"));
+  }
+
+  /** The series of the study that is open. */
+  async listSeries() {
+    const { study, grant } = this.open;
+    const { series } = await this.api.json(`series/${grant}`).catch(() => ({}));
+    if (!series) return this.tell(this.t("not_possible"));
+    if (this.open?.study.upload !== study.upload) return;
+    this.others = series;
+    this.renderWorklist();
   }
 
   /** Name, ID and birth date of the patient, until asked for again. */
@@ -100,6 +132,7 @@ export class Reading {
       this.renderFindings();
     }
     this.brush.target = row;
+    this.showChannel(row.channel);
     this.renderCorrection();
     this.drawSoon();
   }

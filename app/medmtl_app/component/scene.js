@@ -12,18 +12,41 @@ export class Scene {
     this.view = view;
     this.planes = Object.fromEntries(Object.keys(PLANES).map((name) => [name, new Plane(name, view)]));
     this.main = Object.values(this.planes).find((plane) => plane.w === view.slice_axis).name;
+    // every channel keeps its window; what is drawn is the channel in hand
+    this.channels = view.channels.map((row) => ({ ...row, voxels: null, width: row.windows[0].width, level: row.windows[0].level }));
     this.cross = view.focus.low.map((low, axis) => Math.floor((low + view.focus.high[axis]) / 2));
     this.lut = new Uint32Array(65536);
     this.maps = [];
     this.outlines = new Map();
     this.measures = new Measures(this);
     this.heat = new Heat(this);
-    this.show = { answers: true, contours: true, fill: true, cross: true };
+    this.show = { answers: true, contours: true, fill: true, cross: true, others: false };
     this.listeners = new Set();
     this.rejected = []; // pieces of lesions that are not shown as such
     this.structures = view.structures.map((row, n) => this.styled(row, n));
     this.absent = (view.absent ?? []).map((row, n) => this.styled({ ...row, low: [...view.shape], high: [-1, -1, -1] }, view.structures.length + n));
-    this.setWindow(view.windows[0].width, view.windows[0].level);
+    this.showChannel(this.lesionChannel);
+  }
+
+  get windows() {
+    return this.channels[this.channel].windows;
+  }
+
+  /** The channel that lesions are drawn on. */
+  get lesionChannel() {
+    return this.structures.find((row) => row.task === "lesions")?.channel ?? 0;
+  }
+
+  showChannel(number) {
+    this.channel = number;
+    const { voxels, width, level } = this.channels[number];
+    this.voxels = voxels;
+    this.setWindow(width, level);
+  }
+
+  /** Whether a structure's task is drawn on the channel in hand. */
+  isHere(row) {
+    return row.channel === this.channel;
   }
 
   styled(row, n) {
@@ -79,15 +102,20 @@ export class Scene {
   async load(api, grant, options, progress, former) {
     const count = this.view.shape.reduce((product, n) => product * n, 1);
     const get = (name, length, told) => api.bytes(`voxels/${grant}/${name}`, length, options, told);
-    this.voxels = former?.voxels ?? new Int16Array((await get("volume.raw", count * 2, progress)).buffer);
-    this.changed();
+    const fetchChannel = async (number, told) => {
+      const row = this.channels[number];
+      row.voxels = former?.channels[number].voxels ?? new Int16Array((await get(row.file, count * 2, told)).buffer);
+      if (number === this.channel) this.voxels = row.voxels;
+      this.changed();
+    };
+    await fetchChannel(this.channel, progress);
     for (const map of this.view.maps) this.maps.push(await get(map.file, count));
     this.changed();
-    // side by side: each answer waits about 40 ms for the connection, however small it is
     await Promise.all(this.structures.filter((row) => row.field).map(async (structure) => {
       structure.levels = await get(structure.field.file, structure.field.shape.reduce((product, n) => product * n, 1));
     }));
     this.outlines.clear();
+    for (const [number, row] of this.channels.entries()) if (!row.voxels) await fetchChannel(number);
     this.changed();
   }
 
@@ -105,7 +133,9 @@ export class Scene {
   setWindow(width, level) {
     this.width = Math.max(width, 1e-3);
     this.level = level;
-    const { slope, intercept } = this.view;
+    const row = this.channels[this.channel];
+    Object.assign(row, { width: this.width, level });
+    const { slope, intercept } = row;
     const low = level - this.width / 2;
     const grey = new Uint8ClampedArray(1);
     for (let n = 0; n < 65536; n++) {
@@ -121,7 +151,8 @@ export class Scene {
     const [i, j, k] = index.map(Math.round);
     const [ni, nj, nk] = this.view.shape;
     if (!this.voxels || i < 0 || j < 0 || k < 0 || i >= ni || j >= nj || k >= nk) return null;
-    return this.voxels[i + ni * (j + nj * k)] * this.view.slope + this.view.intercept;
+    const { slope, intercept } = this.channels[this.channel];
+    return this.voxels[i + ni * (j + nj * k)] * slope + intercept;
   }
 
   lps(index) {
@@ -136,7 +167,7 @@ export class Scene {
   drawn(plane, w) {
     if (!this.show.answers) return [];
     return this.structures
-      .filter((structure) => structure.visible)
+      .filter((structure) => structure.visible && (this.isHere(structure) || this.show.others))
       .sort((one, other) => (one.task === "lesions") - (other.task === "lesions")) // lesions on top
       .map((structure) => ({ structure, path: this.outline(plane, w, structure) }))
       .filter((row) => row.path);
@@ -154,12 +185,12 @@ export class Scene {
 
   /** Outlines of rejected lesions in a slice. */
   rejectedIn(plane, w) {
-    return this.show.answers ? this.rejected.map((piece) => outline(plane, w, piece, this.maps)).filter(Boolean) : [];
+    return this.show.answers && this.channel === this.lesionChannel ? this.rejected.map((piece) => outline(plane, w, piece, this.maps)).filter(Boolean) : [];
   }
 
   /** Lesions whose box the slice goes through, but rejected ones. */
   lesionsIn(plane, w) {
-    if (!this.show.answers) return [];
+    if (!this.show.answers || this.channel !== this.lesionChannel) return [];
     const gone = new Set(this.rejected.map((piece) => piece.id));
     return this.view.lesions.filter((lesion) => !gone.has(lesion.id) && w >= lesion.low[plane.w] && w <= lesion.high[plane.w]);
   }

@@ -8,8 +8,23 @@ export function seriesPanel(app) {
   return [
     h("h2", { class: "series-head" }, t("series")),
     h("ul", { class: "rows", "data-testid": "series" }, ...rows.map((study) => h("li", {}, seriesRow(app, study))),
-      app.scene?.structures.length ? h("li", {}, segmentationRow(app)) : null),
+      app.scene?.structures.length ? h("li", {}, segmentationRow(app)) : null,
+      ...otherSeries(app, rows).map((row) => h("li", {}, row))),
   ];
+}
+
+/** Series of the study that are not open: asked for, since all of its headers are read for it. */
+function otherSeries(app, rows) {
+  const { t, open } = app;
+  if (!open.study.summary.series_key) return [];
+  if (!app.others) return [h("button", { class: "small", "data-testid": "other-series", onclick: () => app.listSeries() }, t("other_series"))];
+  const known = new Set(rows.filter((study) => study.number === open.study.number).flatMap((study) => [study.summary.series_key, study.series]));
+  const left = app.others.filter((row) => !known.has(row.key));
+  if (!left.length) return [h("span", { class: "row-facts" }, t("no_other_series"))];
+  return left.map(({ key, title, images, why }) => h("button", {
+    class: "series other", disabled: Boolean(why), title: why || title, "data-testid": `series-${key}`,
+    onclick: () => app.mayLeave() && app.act(`series/${open.grant}`, { method: "POST", body: JSON.stringify({ series: key }) }),
+  }, h("span", { class: "thumb" }), h("span", { class: "row-title" }, title || t("unnamed_series")), h("span", { class: "row-facts" }, why || t("images", { count: images }))));
 }
 
 function seriesRow(app, study) {
@@ -18,7 +33,7 @@ function seriesRow(app, study) {
   const picture = h("img", { alt: "", width: 46, height: 46, src: app.thumbs.get(study) ?? false });
   const name = series || app.title(study);
   const facts = slices ? t("images", { count: slices }) : "";
-  return h("button", { class: "series", "aria-current": study.id === app.open.study.id ? "true" : false, onclick: () => app.show(study.id) },
+  return h("button", { class: "series", "aria-current": study.id === app.open.study.id ? "true" : false, onclick: () => app.visit(study.id) },
     h("span", { class: "thumb" }, picture), h("span", { class: "row-title", title: name }, name), h("span", { class: "row-facts" }, facts));
 }
 

@@ -78,8 +78,8 @@ export class SurfacePane {
     const { toward } = this.camera.axes();
     const depth = (mesh) => dot(mesh.low.map((value, n) => (value + mesh.high[n]) / 2), toward);
     return this.meshes
-      .filter(({ structure }) => structure.visible && structure.surface > 0)
-      .map((mesh) => ({ ...mesh, color: rgb(mesh.structure.color), opacity: mesh.structure.surface }))
+      .filter(({ structure }) => structure.visible && structure.surface > 0 && (this.scene.isHere(structure) || this.scene.show.others))
+      .map((mesh) => ({ ...mesh, color: rgb(mesh.structure.color), opacity: mesh.structure.surface * (this.scene.isHere(mesh.structure) ? 1 : 0.3) }))
       .sort((p, q) => (p.opacity < 1) - (q.opacity < 1) || depth(p) - depth(q)); // solid ones first, then from the back
   }
 

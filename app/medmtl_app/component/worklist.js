@@ -1,5 +1,6 @@
 // The worklist: every study with its state, and the ways to add one.
 import { duration, h, icon } from "./dom.js";
+import { pacsButton } from "./pacs.js";
 import { seriesPanel } from "./series.js";
 
 export function worklistPanel(app) {
@@ -78,7 +79,7 @@ function addButton(app) {
   const folder = picker(app, true);
   return h("div", { class: "add" }, files, folder,
     h("button", { class: "small", "data-testid": "add-files", onclick: () => files.click() }, icon("plus"), app.t("add_files")),
-    h("button", { class: "small", onclick: () => folder.click() }, app.t("add_folder")));
+    h("button", { class: "small", onclick: () => folder.click() }, app.t("add_folder")), pacsButton(app));
 }
 
 function picker(app, folder) {

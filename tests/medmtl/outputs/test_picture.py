@@ -12,8 +12,10 @@ from medmtl.outputs.picture import (
     key_pictures,
     preview_png,
 )
+from medmtl.outputs.report_html import report_html
 from medmtl.outputs.structures import structures_of
 from medmtl.result import CaseResult
+from tests.two_phases import two_phases
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -65,3 +67,23 @@ def test_a_nodule_is_shown_in_the_lung_window(spheres: CaseResult) -> None:
     assert grey_window(air, "CT", ()) == CT_WINDOW_HU
     low, high = grey_window(tissue, "MR", ())
     assert low < high
+
+
+def test_every_task_is_pictured_on_its_own_channel() -> None:
+    """Red at end-diastole and green at end-systole, in the main pictures and in the rows of slices."""
+    result = two_phases()
+    pictures = key_pictures(result)
+    shown = [pictures.main, *pictures.others, *pictures.strip]
+    assert [picture.channel for picture in shown] == ["ED", "ES", "ED", "ED", "ED", "ES", "ES", "ES"]
+    for picture in shown:
+        image = pixels(picture.png)
+        red, green = (close_to(image, color) for color in ((0xE0, 0x40, 0x2A), (0x3A, 0xC0, 0x5A)))
+        own, foreign = (red, green) if picture.channel == "ED" else (green, red)
+        assert foreign == 0, f"{picture.channel}: a mask of another channel"
+        assert own > 50 or picture in pictures.strip[3:], picture.index  # it contracts: the end slices hold none
+    assert 'alt="axial 4 / 8 ES"' in report_html(result.findings, pictures)
+
+
+def test_one_channel_has_no_name_on_its_pictures(pictures: KeyPictures) -> None:
+    assert pictures.others == ()
+    assert {picture.channel for picture in (pictures.main, *pictures.strip)} == {""}

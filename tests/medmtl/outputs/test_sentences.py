@@ -7,8 +7,9 @@ import pytest
 
 from medmtl.outputs.files import plain
 from medmtl.outputs.numbers import amount, figure, percent
-from medmtl.outputs.sentences import LANGUAGES, RESEARCH_USE, report_sentences
+from medmtl.outputs.sentences import LANGUAGES, RESEARCH_USE, full_title_of, report_sentences
 from medmtl.result import CaseResult
+from tests.two_phases import two_phases
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -126,3 +127,17 @@ def test_a_probability_is_never_rounded_to_certainty() -> None:
     assert percent(0.99999) == "> 99.9 %"
     assert percent(0.00001) == "< 0.1 %"
     assert percent(1.0) == "100.0 %"
+
+
+def test_two_phases_of_a_heart_are_told_apart() -> None:
+    findings = two_phases().findings
+    said = report_sentences(findings, "en")
+    assert said[0] == "End-diastole: left ventricular cavity 24.2 mL."
+    assert said[1] == "End-systole: left ventricular cavity 6.21 mL."
+    assert report_sentences(findings, "zh")[2] == "左心室射血分数：74.3 %。"
+    assert full_title_of(findings, "organs_es.lv_cavity", "zh") == "左心室腔（收缩末期）"
+    assert full_title_of(findings, "organs.lv_cavity", "en") == "Left ventricular cavity, end-diastole"
+
+
+def test_a_title_that_no_other_task_has_stands_alone(spheres: CaseResult) -> None:
+    assert full_title_of(spheres.findings, "organs.myocardium", "en") == "Left ventricular myocardium"

@@ -73,7 +73,9 @@ def test_channels_side_by_side_are_one_case(tmp_path: Path) -> None:
     case = discover(tmp_path, channels=2)[0]
     assert [path.name for path in case.paths] == ["A_0000.nii.gz", "A_0001.nii.gz"]
     assert len(read_case(case)) == 2
-    nifti(tmp_path / "A_0001.nii.gz", affine=np.diag([2.0, 2.0, 4.0, 1.0]))
+    elsewhere = np.diag([-1.0, -1.0, 2.0, 1.0])
+    elsewhere[:3, 3] = 500.0
+    nifti(tmp_path / "A_0001.nii.gz", affine=elsewhere)
     with pytest.raises(StudyError) as caught:
         read_case(discover(tmp_path, channels=2)[0])
     assert caught.value.code == Code.GRID_MISMATCH

@@ -10,6 +10,7 @@ from medmtl.findings.calibration import UNION
 from medmtl.findings.components import components
 from medmtl.task import Task
 from medmtl_training.cases import Case
+from medmtl_training.evaluation.derived import derived_rows
 from medmtl_training.evaluation.overlap import lesion_counts, overlap
 from medmtl_training.evaluation.predictions import Predictions
 from medmtl_training.evaluation.surface import surface_scores
@@ -29,7 +30,8 @@ class CaseScorer:
     tolerance_mm: float
 
     def row(self, case: Case, predictions: Predictions) -> dict[str, Any]:
-        """`tasks` {name: figures} of one case: of voxel tasks `labels` and `lesions`, of others `truth` and answer.
+        """`tasks` {name: figures} of one case: of voxel tasks `labels`, `lesions` and `derived`, of others truth and
+        answer.
 
         Raises:
             DatasetError: `grid-mismatch`, `bad-label-value`.
@@ -46,6 +48,8 @@ class CaseScorer:
                 if answer is not None:
                     truth = case.case_labels.get(task.name)
                     tasks[task.name] = {"truth": list(truth) if isinstance(truth, tuple) else truth, **answer}
+        for name, cells in derived_rows(self.tasks, tasks).items():
+            tasks[name]["derived"] = cells
         return {"case": case.name, "patient": case.patient, "fold": case.fold, "tasks": tasks}
 
     def _voxel(self, case: Case, task: Task, predictions: Predictions) -> dict[str, Any] | None:

@@ -12,7 +12,8 @@ _LESION_FIGURES = ("truth", "found", "predicted", "matched", "f1")
 
 
 def per_case_csv(rows: Sequence[Mapping[str, Any]], tasks: Sequence[Task]) -> bytes:
-    """Figures of each case: `TASK.LABEL.FIGURE` of voxel tasks, truth, answer and Brier score of case-level tasks.
+    """Figures of each case: `TASK.LABEL.FIGURE` of voxel tasks, `TASK.VALUE.truth` and `.found` of derived values,
+    truth, answer and Brier score of case-level tasks.
 
     A cell is empty where the figure is not defined: no Dice where the truth is empty.
     """
@@ -37,6 +38,8 @@ def _figures(row: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str, str
             cells |= {f"{name}.{label}.{key}": _text(found[key]) for key in _FIGURES}
         if "lesions" in scored:
             cells |= {f"{name}.lesions.{key}": _text(scored["lesions"][key]) for key in _LESION_FIGURES}
+        for value, cell in scored.get("derived", {}).items():
+            cells |= {f"{name}.{value}.{key}": _text(cell[key]) for key in ("truth", "found")}
         if "truth" in scored:
             cells |= _case_level(scored, tasks[name])
     return cells

@@ -141,6 +141,8 @@ def rules(settings: ScoreSettings) -> dict[str, str]:
         "volume_ml": "Bland-Altman figures, found minus true mL, over cases whose truth is not empty.",
         "lesions": "Components of 26 neighbours of the union of the lesion labels; two match from an intersection "
         f"over union of {MATCH_IOU:g}. F1 of the counts summed over all cases.",
+        "derived": "Values computed from the true and from the found volumes by the data set's formulas: errors, "
+        "Pearson's correlation, Bland-Altman figures; not where a structure is missing that it divides by.",
         "auroc": "One class against the rest; with two classes the second one is positive, with more the mean over "
         f"the classes. In subgroups only with {MIN_CASES_OF_A_CLASS} cases in the class and outside it.",
         "auprc": "Sum of precision over steps of recall; chance is the prevalence.",

@@ -11,6 +11,7 @@ from medmtl.shapes import FloatArray
 from medmtl.task import Kind, Task
 from medmtl_training.evaluation import classification as figures
 from medmtl_training.evaluation.bootstrap import Bootstrap, Statistic, mean_of
+from medmtl_training.evaluation.derived import derived_summary
 from medmtl_training.evaluation.overlap import bland_altman, f1_score
 
 MIN_CASES_OF_A_CLASS = 10
@@ -22,7 +23,7 @@ BootstrapOf = Callable[[Sequence[str]], Bootstrap]
 
 
 def voxel_summary(rows: Sequence[Row], task: Task, bootstrap: BootstrapOf) -> dict[str, Any]:
-    """Figures of a voxel task: `labels` {label: figures}, and `lesions` where it has lesion labels."""
+    """Figures of a voxel task: `labels` {label: figures}, `lesions` where it has lesion labels, `derived` values."""
     scored = [(row["patient"], row["tasks"][task.name]) for row in rows if "labels" in row["tasks"].get(task.name, {})]
     names = list(dict.fromkeys(name for _, task_row in scored for name in task_row["labels"]))
     labels = {}
@@ -33,7 +34,16 @@ def voxel_summary(rows: Sequence[Row], task: Task, bootstrap: BootstrapOf) -> di
     counted = [(patient, task_row["lesions"]) for patient, task_row in scored if "lesions" in task_row]
     if counted:
         summary["lesions"] = _lesion_summary(counted, bootstrap)
+    derived = {value.name: _derived_summary(scored, value.name, bootstrap) for value in task.derived}
+    if any(figures["n"] for figures in derived.values()):
+        summary["derived"] = derived
     return summary
+
+
+def _derived_summary(scored: list[tuple[str, Row]], name: str, bootstrap: BootstrapOf) -> dict[str, Any]:
+    known = [(patient, row["derived"][name]) for patient, row in scored if name in row.get("derived", {})]
+    both = [(patient, cell) for patient, cell in known if cell["found"] is not None]
+    return {**derived_summary(both, bootstrap([patient for patient, _ in both])), "not_found": len(known) - len(both)}
 
 
 def _label_summary(cells: list[tuple[str, Row]], bootstrap: BootstrapOf) -> dict[str, Any]:

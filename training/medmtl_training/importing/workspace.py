@@ -119,7 +119,7 @@ def _input(source: Path, review: _Review) -> CaseInput:
     upload = (source / str(image["upload"])).resolve()
     if not upload.is_relative_to((source / "uploads").resolve()):
         raise DatasetError(Code.BAD_DATASET, "a review names files outside the workspace", "save it again")
-    for case in discover(upload, channels=int(image["channels"])):
+    for case in discover(upload, names=_channels(review.tasks, int(image["channels"]))):
         if case.name == image["case"]:
             return case
     raise DatasetError(Code.NOT_FOUND, "the study's upload is gone", "a removed study cannot be imported")
@@ -128,10 +128,8 @@ def _input(source: Path, review: _Review) -> CaseInput:
 def _volumes(source: Path, review: _Review) -> tuple[Volume, ...]:
     image = review.body["image"]
     names = _channels(review.tasks, int(image["channels"]))
-    if len(names) == 1:
-        volumes = read_case(_input(source, review), series_uid=image.get("series_uid"))
-    else:
-        volumes = read_case(_input(source, review), channels=names)
+    wanted = names if len(names) > 1 else ()
+    volumes = read_case(_input(source, review), series_uid=image.get("series_uid"), channels=wanted)
     found = "-".join(volume.content_hash for volume in volumes)
     if found != review.body["image"]["sha256"]:
         raise DatasetError(Code.BAD_DATASET, "the image is not the one that was reviewed", "review the study again")
