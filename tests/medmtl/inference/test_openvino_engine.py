@@ -138,4 +138,6 @@ def test_shipped_models_answer_as_under_torch(name: str) -> None:
     for task, p in want.dense.items():
         assert np.abs(got.dense[task] - p).max() < 1e-3
         assert float((got.dense[task].argmax(0) == p.argmax(0)).mean()) > 0.9999
-    assert np.allclose(got.sums, want.sums, rtol=1e-4, atol=1.0)
+    assert (got.sums is None) == (want.sums is None)
+    if want.sums is not None:  # a case-level task reads them
+        assert np.allclose(got.sums, want.sums, rtol=1e-4, atol=1.0)
