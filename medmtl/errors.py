@@ -105,6 +105,7 @@ class Code(StrEnum):
     SHORTCUT = "shortcut"
     NOT_ANNOTATED = "not-annotated"
     RARE_CLASS = "rare-class"
+    MIRRORED_SIDES = "mirrored-sides"
     UNLISTED_FILE = "unlisted-file"
     SEEN_IN_TRAINING = "seen-in-training"
     FAST_WAY = "fast-way"
@@ -300,6 +301,8 @@ MEANINGS: dict[Code, str] = {
     "balance it over the classes, or show that the model beats that figure",
     Code.NOT_ANNOTATED: "a case has no label at all and teaches nothing; annotate it or remove its row",
     Code.RARE_CLASS: "a class has too few cases to be learnt or measured; add cases, or merge it with another",
+    Code.MIRRORED_SIDES: "the plan mirrors images from side to side although left and right structures are labels of "
+    "their own; take the axis out of `flips` and `mirror`",
     Code.UNLISTED_FILE: "a file of the data set belongs to no row of `cases.csv`; add the row or remove the file",
     Code.FAST_WAY: "a case was answered with --fast, which the model's figures do not cover; run it without",
     Code.SEEN_IN_TRAINING: "a case was part of the model's training and cannot be scored with it; use held-out cases",

@@ -60,7 +60,7 @@ def write_classic(
         volume = Volume(array=frame, grid=grid, modality="MR", content_hash="")
         made = instances(volume, StudyText(study=f"cine {number}", description=description, body_part="HEART"))
         for k, instance in enumerate(made):
-            instance.StudyInstanceUID = "2.25.4711"
+            instance.StudyInstanceUID, instance.BurnedInAnnotation = "2.25.4711", "NO"
             instance.SeriesNumber, instance.FrameOfReferenceUID = number, "2.25.4712"
             # the phases of a slice follow each other, as they are acquired
             instance.InstanceNumber = k * len(frames) + phase + 1
@@ -79,6 +79,7 @@ def write_enhanced(path: Path, frames: Sequence[VoxelArray], grid: Grid) -> Path
     made = instances(volume, StudyText(study="enhanced", description="cine sax enhanced", body_part="HEART"))
     whole = made[0]
     whole.SOPClassUID, whole.SOPInstanceUID = EnhancedMRImageStorage, "2.25.4713"
+    whole.BurnedInAnnotation = "NO"
     shared = Dataset()
     measures, orientation = Dataset(), Dataset()
     measures.PixelSpacing, measures.SliceThickness = whole.PixelSpacing, whole.SliceThickness

@@ -39,7 +39,7 @@ class Pacs:
     ) -> None:
         self._told, self._workspace, self._jobs, self._reviews = told, workspace, jobs, reviews
         self._granted = granted
-        self._found: dict[tuple[str, str], tuple[str, str]] = {}  # session and key to node and study
+        self._found: dict[str, tuple[str, dict[str, str]]] = {}  # session to the node asked last, and key to study
         self.names: tuple[str, ...] = tuple(self._ask(do="names")["names"]) if told else ()
 
     async def find(self, request: Request, session: str) -> Response:
@@ -54,18 +54,16 @@ class Pacs:
             found = await run_in_threadpool(self._ask, do="find", node=node, wanted=wanted)
         except MedmtlError as error:
             return refusal(502, str(error.code))
-        rows = []
-        for uid, series in found["studies"].items():
-            self._found[session, hashed(uid)] = (node, uid)
-            rows.append({"key": hashed(uid), "series": series})
+        self._found[session] = node, {hashed(uid): uid for uid in found["studies"]}
+        rows = [{"key": hashed(uid), "series": series} for uid, series in found["studies"].items()]
         return JSONResponse({"studies": rows}, headers=PRIVATE)
 
     async def fetch(self, request: Request, session: str) -> Response:
-        """One of the studies that this session found, as an upload of its own."""
-        known = self._found.get((session, str((await _json(request)).get("key", ""))))
-        if known is None:
+        """One of the studies that this session found last, as an upload of its own."""
+        node, known = self._found.get(session, ("", {}))
+        uid = known.get(str((await _json(request)).get("key", "")))
+        if uid is None:
             return gone()
-        node, uid = known
         upload = await run_in_threadpool(self._workspace.new_upload)
         target = self._workspace.upload_folder(upload)
         try:

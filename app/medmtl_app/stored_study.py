@@ -187,7 +187,12 @@ def view_of(folder: Path, version: int) -> dict[str, Any]:
         OSError: there is none.
     """
     root = folder if version == 0 else version_folder(folder, version)
-    return read_json(root / "view" / "view.json")
+    found = read_json(root / "view" / "view.json")
+    if "channels" not in found:  # of a workspace from before there were several
+        only = {key: found.pop(key) for key in ("slope", "intercept", "windows")}
+        found |= {"channels": [{"name": "", "file": "volume.raw", "resampled": False, **only}], "notices": []}
+        found["structures"] = [{**row, "channel": 0} for row in found["structures"]]
+    return found
 
 
 def view_path(folder: Path, name: str) -> Path | None:

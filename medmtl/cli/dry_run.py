@@ -7,6 +7,7 @@ import click
 if TYPE_CHECKING:
     from medmtl.pipeline.batch import BatchOptions, Models
     from medmtl.reading.any_volume import CaseInput
+    from medmtl.volume import Volume
 
 _LOOKED_AT = 8
 
@@ -14,9 +15,16 @@ _LOOKED_AT = 8
 def dry_run(cases: "tuple[CaseInput, ...]", models: "Models", options: "BatchOptions") -> int:
     """Says it, from up to eight of the cases and some windows on this machine; gives the exit code."""
     from medmtl.errors import MedmtlError
-    from medmtl.pipeline.costs import disk_bytes, fitting_workers, peak_bytes, seconds, window_seconds
+    from medmtl.pipeline.costs import (
+        case_windows,
+        disk_bytes,
+        fitting_workers,
+        peak_bytes,
+        seconds,
+        window_seconds,
+    )
     from medmtl.pipeline.model import lighter
-    from medmtl.reading.any_volume import read_case
+    from medmtl.preparation.prepare import prepare
 
     step = max(1, len(cases) // _LOOKED_AT)
     looked = cases[::step][:_LOOKED_AT]
@@ -24,10 +32,8 @@ def dry_run(cases: "tuple[CaseInput, ...]", models: "Models", options: "BatchOpt
     speed: dict[str, float] = {}
     for case in looked:
         try:
-            names = models.given.channels if models.given is not None else ()
-            volume = read_case(
-                case, series_uid=options.series_uid, channels=names, suits=models.suits, pick=lambda _: ((0, 1), ())
-            )[0]
+            channels = _channels(case, models, options)
+            volume = channels[0]
             bundle = models.bundle_for(volume)
             taken = lighter(bundle) if options.fast else bundle
             probable = "prob" in options.formats
@@ -36,10 +42,13 @@ def dry_run(cases: "tuple[CaseInput, ...]", models: "Models", options: "BatchOpt
                     volume.grid, taken, options.tasks, options.max_memory, keep_probabilities=probable
                 )
             engine = models.model(bundle, workers if options.max_memory else None).engine
-            names = options.tasks or bundle.task_names
+            asked = options.tasks or bundle.task_names
             if bundle.sha256 not in speed:
-                speed[bundle.sha256] = window_seconds(engine, taken, names)
-            time_s += seconds(volume.grid, taken, speed[bundle.sha256])
+                speed[bundle.sha256] = window_seconds(engine, taken, asked)
+            windows, looks = case_windows(prepare(channels, taken.plan), taken, engine, asked)
+            time_s += seconds(
+                volume.grid, taken, speed[bundle.sha256], windows=windows, looks=looks, formats=options.formats
+            )
             disk += disk_bytes(volume.grid, bundle, options.formats, dicom=volume.dicom is not None)
             peak = peak_bytes(volume.grid, taken, options.tasks, engine.workers, keep_probabilities=probable)
             memory, read = max(memory, peak), read + 1
@@ -53,6 +62,16 @@ def dry_run(cases: "tuple[CaseInput, ...]", models: "Models", options: "BatchOpt
     click.echo(f"memory  about {memory / 2**30:.1f} GiB a process")
     click.echo(f"disk    about {disk * share / 2**20:.0f} MiB")
     return 0
+
+
+def _channels(case: "CaseInput", models: "Models", options: "BatchOptions") -> "tuple[Volume, ...]":
+    """The channels of a case; of a cine any phases, since all are as large."""
+    from medmtl.reading.any_volume import read_case
+
+    names = models.given.channels if models.given is not None else ()
+    return read_case(
+        case, series_uid=options.series_uid, channels=names, suits=models.suits, pick=lambda _: ((0, 1), ())
+    )
 
 
 def _duration(time_s: float) -> str:

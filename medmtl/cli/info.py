@@ -51,8 +51,7 @@ def doctor(context: click.Context) -> None:
     rows += [(bool(find_spec(module)), f"codec {name}") for name, module in _CODECS.items()]
     for name, folder in bundle_folders().items():
         try:
-            read_bundle(folder)
-            rows.append((True, f"model {name} is whole"))
+            rows.append((True, f"model {name} is whole, licence: {read_bundle(folder).licence}"))
         except MedmtlError as error:
             rows.append((False, error.line(name)))
     rows.append((_writable(Path(tempfile.gettempdir())), "the temporary folder can be written"))

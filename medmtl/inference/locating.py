@@ -125,6 +125,11 @@ def locate(prepared: Prepared, plan: Plan, engine: Engine, organs: Sequence[Task
     return (box[0], box[1], box[2])
 
 
+def first_look_passes(prepared: Prepared, plan: Plan) -> int:
+    """How many passes of a window `locate` takes."""
+    return len(_tiles(prepared, plan, body_box(prepared.image, plan))[0])
+
+
 def _tiles(prepared: Prepared, plan: Plan, whole: Box) -> tuple[list[Shape], np.ndarray]:
     image = prepared.image[(slice(None), *(slice(*span) for span in whole))]
     margins = padding(_shape(whole), plan.patch)

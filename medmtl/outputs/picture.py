@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -197,10 +198,17 @@ def _surroundings(array: VoxelArray, structures: tuple[Structure, ...]) -> Voxel
     """The box of `structures`, twice as large; everything where there are none."""
     if not structures:
         return array
-    held = np.logical_or.reduce([s.mask for s in structures])
+    held = _union([s.mask for s in structures])
     used = [np.flatnonzero(held.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
     pad = [int(0.5 * (u[-1] - u[0] + 1)) for u in used]
     return array[tuple(slice(max(0, u[0] - p), u[-1] + 1 + p) for u, p in zip(used, pad, strict=True))]
+
+
+def _union(masks: Sequence[Mask]) -> Mask:
+    held = masks[0].copy(order="K")
+    for mask in masks[1:]:
+        held |= mask  # one by one: all of a CT's structures stacked would be a gigabyte
+    return held
 
 
 def rgb(color: str) -> Rgb:
@@ -272,7 +280,7 @@ def _key_index(structures: tuple[Structure, ...], grid: Grid, axis: int) -> tupl
     shown = lesions or [s.mask for s in structures]
     if not shown:
         return (grid.shape[0] // 2, grid.shape[1] // 2, grid.shape[2] // 2)
-    held = np.logical_or.reduce(shown)
+    held = _union(shown)
     area = held.sum(axis=tuple(a for a in range(3) if a != axis))
     best = int(np.argmax(area))
     flat = np.argwhere(np.take(held, best, axis=axis)).mean(axis=0)
@@ -284,8 +292,8 @@ def _key_index(structures: tuple[Structure, ...], grid: Grid, axis: int) -> tupl
 def _crop(structures: tuple[Structure, ...], plane: Plane, grid: Grid) -> Box | None:
     if not structures:
         return None
-    held = np.logical_or.reduce([s.mask for s in structures])
-    flat = np.asarray(plane.cut(held.any(axis=plane.axis, keepdims=True), 0))
+    held = _union([s.mask for s in structures])
+    flat = np.asarray(plane.cut(np.asarray(held.any(axis=plane.axis, keepdims=True)), 0))
     bounds: list[int] = []
     for screen_axis, mm in enumerate(plane.spacing(grid)):
         used = np.flatnonzero(flat.any(axis=1 - screen_axis))
@@ -297,7 +305,7 @@ def _crop(structures: tuple[Structure, ...], plane: Plane, grid: Grid) -> Box | 
 
 def _strip(structures: tuple[Structure, ...], grid: Grid, axis: int, most: int) -> tuple[int, ...]:
     if structures:
-        held = np.logical_or.reduce([s.mask for s in structures])
+        held = _union([s.mask for s in structures])
         used = np.flatnonzero(held.any(axis=tuple(a for a in range(3) if a != axis)))
         first, last = int(used[0]), int(used[-1])
     else:

@@ -39,7 +39,7 @@ class Plane:
 
     def cut(self, array: Mask | FloatArray, index: int) -> Mask | FloatArray:
         """Rows (down) by columns (across) of one slice of an `(i, j, k)` array, as on the screen."""
-        plane = np.take(array, index, axis=self.axis)  # axes left: the two others, in rising order
+        plane = array[(slice(None),) * self.axis + (index,)]  # axes left: the two others, in rising order
         plane = plane.T if self.across < self.down else plane
         if self.flip_down:
             plane = plane[::-1]

@@ -126,9 +126,10 @@ def anonymous(channels: tuple[Volume, ...], pseudonyms: Pseudonyms) -> Iterator[
     """
     removed = Removed()
     folder = Path(tempfile.mkdtemp(prefix="medmtl-"))
+    copies: dict[str, str] = {}  # the phases of an enhanced cine share one file
     try:
         yield AnonymousCase(
-            channels=tuple(_copied(volume, pseudonyms, removed, folder) for volume in channels),
+            channels=tuple(_copied(volume, pseudonyms, removed, (folder, copies)) for volume in channels),
             copies=folder,
             removed=removed,
         )
@@ -136,12 +137,12 @@ def anonymous(channels: tuple[Volume, ...], pseudonyms: Pseudonyms) -> Iterator[
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _copied(volume: Volume, pseudonyms: Pseudonyms, removed: Removed, folder: Path) -> Volume:
+def _copied(volume: Volume, pseudonyms: Pseudonyms, removed: Removed, target: tuple[Path, dict[str, str]]) -> Volume:
     source = volume.dicom
     if source is None:
         return volume
-    copies: dict[str, str] = {}
-    for original in dict.fromkeys(source.instances):
+    folder, copies = target
+    for original in (name for name in dict.fromkeys(source.instances) if name not in copies):
         path = folder / f"{len(list(folder.iterdir())) + 1:04d}.dcm"
         try:
             with quiet_pydicom():
@@ -152,18 +153,18 @@ def _copied(volume: Volume, pseudonyms: Pseudonyms, removed: Removed, folder: Pa
             raise StudyError(Code.UNREADABLE, what, "export the series again") from fault
         copies[original] = str(path)
     study, series, frame = map(pseudonyms.uid, (source.study_uid, source.series_uid, source.frame_of_reference_uid))
-    return replace(
-        volume,
-        dicom=replace(
-            source,
-            study_uid=study,
-            series_uid=series,
-            frame_of_reference_uid=frame,
-            instances=tuple(copies[original] for original in source.instances),
-            instance_uids=tuple(pseudonyms.uid(uid) for uid in source.instance_uids),
-            description="",
-        ),
+    anonymous_source = replace(
+        source,
+        study_uid=study,
+        series_uid=series,
+        frame_of_reference_uid=frame,
+        instances=tuple(copies[original] for original in source.instances),
+        instance_uids=tuple(pseudonyms.uid(uid) for uid in source.instance_uids),
+        description="",
     )
+    # masks go out on the channel as it was acquired, which names its series too
+    acquired = None if volume.acquired is None else replace(volume.acquired, dicom=anonymous_source)
+    return replace(volume, dicom=anonymous_source, acquired=acquired)
 
 
 def _wording() -> str:

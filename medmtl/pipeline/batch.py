@@ -107,7 +107,7 @@ class Models:
         self.known = [bundle] if bundle is not None else [read_bundle(path) for path in bundle_folders().values()]
 
     def bundle_for(self, volume: Volume) -> Bundle:
-        """The given bundle, or the one whose modality, spacing and extent fit.
+        """The given bundle, or the one of a single channel whose modality, spacing and extent fit.
 
         Raises:
             UsageError: `no-model-fits` or `model-ambiguous`.
@@ -117,7 +117,8 @@ class Models:
         names = ", ".join(bundle.name for bundle in self.known) or "none"
         if volume.modality is None:
             raise UsageError(Code.NO_MODEL_FITS, "the file does not say its modality", f"name a model with -m: {names}")
-        fitting = [bundle for bundle in self.known if fits(volume, bundle) and not bundle.synthetic]
+        single = [bundle for bundle in self.known if len(bundle.channels) == 1 and not bundle.synthetic]
+        fitting = [bundle for bundle in single if fits(volume, bundle)]
         if len(fitting) == 1:
             return fitting[0]
         if not fitting:

@@ -14,14 +14,17 @@ from medmtl.geometry.orientation import slices_last, to_lps
 from medmtl.geometry.resample import respaced
 from medmtl.geometry.upright import upright
 from medmtl.inference.engine import Engine, usable_cores
+from medmtl.inference.locating import first_look_passes, plan_parts
 from medmtl.inference.predictor import needed_tasks
 from medmtl.inference.windows import axis_starts
 from medmtl.preparation.plan import Orientation, Plan, Scheme
+from medmtl.preparation.prepare import Prepared
 from medmtl.shapes import Shape
 
 _PROGRAM = 260 << 20  # Python and the libraries of a prediction
 _FLOAT = 4
 _S_PER_VOXEL = 5e-8  # reading, resampling, measuring and writing, of a long CT on one core of 2023
+_S_WRITING = (({"html", "png", "pdf"}, 0.8), ({"seg", "sr", "rtstruct", "sc"}, 0.4))  # pictures; DICOM objects
 _MAP_BYTES, _SEG_BYTES = 0.004, 1 / 8  # per voxel: a packed label map; a bit of each segment of a SEG
 _PAGE_BYTES = 2 << 20  # report and pictures
 _LIVE = 3  # tensors of a level that are held at once while it is computed
@@ -110,17 +113,46 @@ def window_seconds(engine: Engine, bundle: Bundle, asked: Collection[str]) -> fl
     return (time.perf_counter() - start) / (2 * engine.workers)
 
 
-def seconds(source: Grid, bundle: Bundle, per_window: float) -> float:
+def seconds(
+    source: Grid,
+    bundle: Bundle,
+    per_window: float,
+    *,
+    windows: int | None = None,
+    looks: int = 0,
+    formats: Collection[str] = (),
+) -> float:
     """Time for a case, if every pass of every window is worth running.
 
     Args:
         source: of the volume.
         bundle: the model.
         per_window: from `window_seconds`.
+        windows: how many there are; None for a working grid of which nothing is left out.
+        looks: passes of the first look for the organs, see `medmtl.inference.locating`.
+        formats: what is written.
     """
-    windows = prod(window_counts(working_grid(source, bundle.plan).shape, bundle.plan))
+    if windows is None:
+        windows = prod(window_counts(working_grid(source, bundle.plan).shape, bundle.plan))
     passes = len(bundle.weights) * 2 ** len(bundle.plan.mirror)
-    return windows * passes * per_window + prod(source.shape) * _S_PER_VOXEL
+    written = sum(time_s for kinds, time_s in _S_WRITING if kinds & set(formats))
+    return (windows * passes + looks) * per_window + prod(source.shape) * _S_PER_VOXEL + written
+
+
+def case_windows(prepared: Prepared, bundle: Bundle, engine: Engine, asked: Collection[str]) -> tuple[int, int]:
+    """Windows that a case has, and passes of the first look for the organs.
+
+    Args:
+        prepared: the case.
+        bundle: the model.
+        engine: runs the first look.
+        asked: names of tasks.
+    """
+    needed = needed_tasks(asked, bundle.tasks)
+    tasks = tuple(task for task in bundle.tasks if task.name in needed)
+    parts = plan_parts(prepared, bundle.plan, engine, tasks, bundle.tasks)
+    looks = first_look_passes(prepared, bundle.plan) if any(part.around for part in parts) else 0
+    return sum(len(part.sweep.windows()) for part in parts), looks
 
 
 def disk_bytes(source: Grid, bundle: Bundle, formats: Collection[str], *, dicom: bool) -> float:

@@ -8,13 +8,15 @@ import numpy as np
 from medmtl.bundle.bundle import Bundle
 from medmtl.errors import Code, GuardError, Notice
 from medmtl.geometry.grid import Grid
+from medmtl.geometry.orientation import to_lps
+from medmtl.preparation.plan import Orientation
 from medmtl.reading.hounsfield import hounsfield_fault
 from medmtl.shapes import FloatArray
 from medmtl.volume import Volume
 
 PASSABLE = (Code.MODALITY_MISMATCH, Code.FIELD_OF_VIEW, Code.NOT_HOUNSFIELD)
 # How far beyond the training's range is still in it: pixels may be much finer, since images are resampled.
-_FINER, _COARSER = 4.0, 1.5
+_FINER, _COARSER = 8.0, 1.5
 _SMALLER, _LARGER = 2.0, 1.5
 
 
@@ -67,10 +69,25 @@ def _geometry_faults(grid: Grid, modality: str | None, bundle: Bundle) -> list[t
         faults.append((Code.MODALITY_MISMATCH, what))
     if text := _far_from(np.sort(grid.spacing), bundle.reference["spacing_mm"], _FINER, _COARSER):
         faults.append((Code.FIELD_OF_VIEW, f"its spacing of {text} mm is far from the model {bundle.name}'s training"))
-    extent = np.sort(np.asarray(grid.shape) * np.asarray(grid.spacing))
-    if text := _far_from(extent, bundle.reference["extent_mm"], _SMALLER, _LARGER):
+    if text := _far_extent(grid, bundle):
         faults.append((Code.FIELD_OF_VIEW, f"its extent of {text} mm is far from the model {bundle.name}'s training"))
     return faults
+
+
+def _far_extent(grid: Grid, bundle: Bundle) -> str:
+    """The extent in words where it is far from the training's.
+
+    A model that reads a body in the patient's frame, window by window, reads any length of it: then only the width and
+    the depth of the field of view count.
+    """
+    known = bundle.reference["extent_mm"]
+    whole = bundle.plan.orientation is Orientation.LPS and not bundle.plan.edge_padding
+    if not whole or bundle.modality != "CT":
+        return _far_from(np.sort(np.asarray(grid.shape) * np.asarray(grid.spacing)), known, _SMALLER, _LARGER)
+    turned = to_lps(grid).grid(grid)
+    across = np.asarray(turned.shape[:2]) * np.asarray(turned.spacing[:2])
+    limits = {"lowest": [known["lowest"][0]] * 2, "highest": [known["highest"][-1]] * 2}
+    return _far_from(across, limits, _SMALLER, _LARGER)
 
 
 def _far_from(values: FloatArray, known: Mapping[str, Any], below: float, above: float) -> str:

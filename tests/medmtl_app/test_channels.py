@@ -66,6 +66,20 @@ def test_every_channel_is_stored_and_read_back(phases: CaseResult, tmp_path: Pat
         assert stored.content_hash == volume.content_hash
 
 
+def test_a_view_of_one_channel_from_before_is_still_read(answered: CaseResult, tmp_path: Path) -> None:
+    write_view(tmp_path / "view", answered.volume, answered)
+    path = tmp_path / "view" / "view.json"
+    now = json.loads(path.read_text())
+    [row] = now["channels"]
+    former = {key: value for key, value in now.items() if key not in ("channels", "notices", "acquired")}
+    former |= {key: row[key] for key in ("slope", "intercept", "windows")}
+    former["structures"] = [{k: v for k, v in one.items() if k != "channel"} for one in now["structures"]]
+    path.write_text(json.dumps(former))
+    found = view_of(tmp_path, 0)
+    assert found["channels"] == [{**row, "name": ""}]
+    assert found["structures"] == now["structures"]
+
+
 def test_a_review_keeps_every_channel_and_what_is_drawn_on_it(phases: CaseResult, tmp_path: Path) -> None:
     """The reader draws on the second phase and rejects the structure of the first."""
     plant_phases(tmp_path / "study", phases)

@@ -48,7 +48,9 @@ def test_pictures_of_the_pages(browser: Any, tmp_path: Path) -> None:
         page.get_by_test_id("sample").click(trial=True)
         shoot("viewer-welcome", page)
         page.get_by_test_id("sample").click()
-        page.locator(".row-state", has_text=re.compile(r"[3-9]\d %")).wait_for()
+        # a quick machine is through with the windows between two looks
+        under_way = re.compile(r"[1-9]\d %|Reading|Preparing|Writing")
+        page.locator('.row[data-state="running"] .row-state', has_text=under_way).wait_for()
         shoot("viewer-running", page)
         page.locator("[data-surface]").wait_for()
         page.get_by_test_id("trust").wait_for()
@@ -88,14 +90,18 @@ def test_pictures_of_the_pages(browser: Any, tmp_path: Path) -> None:
 
 
 def correct_and_save(page: Any, workspace: Path) -> None:
-    """Draws on lesion 1, accepts lesion 2 and rejects lesion 3, saves version 1, unfolds what the class rests on."""
+    """Draws on lesion 1, accepts lesion 2 and rejects lesion 3 where the model found as many, saves version 1, unfolds
+    what the class rests on."""
     [folder] = (workspace / "studies").iterdir()
     view = json.loads((folder / "view" / "view.json").read_text())
     canvas = page.locator('canvas[data-plane="axial"]')
-    page.get_by_test_id("accept-2").click()
-    page.get_by_test_id("reject-3").click()
-    page.get_by_test_id("comment-3").fill("Partial volume of the cavity")
-    page.get_by_test_id("comment-3").blur()
+    numbers = {lesion["id"] for lesion in view["lesions"]}
+    if 2 in numbers:
+        page.get_by_test_id("accept-2").click()
+    if 3 in numbers:
+        page.get_by_test_id("reject-3").click()
+        page.get_by_test_id("comment-3").fill("Partial volume of the cavity")
+        page.get_by_test_id("comment-3").blur()
     page.get_by_test_id("lesion-1").click()
     drag(page, canvas, "b", [])
     page.get_by_test_id("radius").fill("3")

@@ -25,6 +25,13 @@ def test_every_text_is_there_in_both_languages(key: str) -> None:
     assert re.search(r"[\u4e00-\u9fff]", entry["zh"])
 
 
+def test_no_key_stands_there_twice() -> None:
+    """JSON would take the last one without a word."""
+    pairs = json.loads((HERE / "strings.json").read_text(encoding="utf-8"), object_pairs_hook=list)
+    keys = [key for key, _ in pairs]
+    assert len(keys) == len(set(keys)) > 100
+
+
 def used_keys() -> set[str]:
     plain = set(re.findall(r"""\bt\(\s*["'](\w+)["']""", CODE))
     both = re.findall(r"""\bt\(\s*\w[\w.]*\s*\?\s*"(\w+)"\s*:\s*"(\w+)"\)""", CODE)

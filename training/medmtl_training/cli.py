@@ -161,7 +161,7 @@ def _with_twins(request: "RunRequest") -> "RunRequest":
     number = trainings(request)
     click.echo(f"compare: {number} trainings of this kind, one after the other")
     seconds = None if request.max_seconds is None else request.max_seconds / number
-    return replace(request, max_seconds=seconds)
+    return replace(request, max_seconds=seconds, watched=True)
 
 
 def _say_costs(request: "RunRequest") -> None:

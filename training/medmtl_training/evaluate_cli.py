@@ -280,6 +280,10 @@ def _lines(metrics: Mapping[str, Any]) -> list[str]:
             )
             if label["n_empty_truth"]:
                 lines.append(f"{task}.{name}: {figure(label['false_ml']['mean'], 2)} mL found where there is none")
+        for name, value in summary.get("derived", {}).items():
+            errors = f"absolute error {estimate(value['mean_absolute_error'], 2)} {value['unit']}".rstrip()
+            correlation = estimate(value["correlation"])
+            lines.append(f"{task}.{name}: {errors}, correlation {correlation}, n {value['n']}")
         for key in ("auroc", "accuracy", "balanced_accuracy", "brier", "ece", "mean_absolute_error"):
             if summary.get(key):
                 lines.append(f"{task}: {key.replace('_', ' ')} {estimate(summary[key])}, n {summary['n']}")

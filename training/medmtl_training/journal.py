@@ -32,10 +32,10 @@ class Journal:
         self.path, self.tasks, self.steps = folder / "curves.csv", tuple(tasks), steps
         self.sums: dict[str, list[float]] = {}
         self.seconds: list[float] = []
-        rows = _rows_up_to(self.path, done)
+        rows = rows_up_to(self.path, done)
         header = ["step", "seconds_per_step"]
         header += [f"loss_{task}" for task in self.tasks] + [f"weight_{task}" for task in self.tasks]
-        _write(self.path, "w", [header, *rows])
+        write_rows(self.path, "w", [header, *rows])
         self.gradients = GradientJournal(folder, done)
         self.board = _tensorboard(folder)
 
@@ -51,7 +51,7 @@ class Journal:
         row: list[Any] = [step, f"{pace:.4f}"]
         row += [f"{mean[task]:.5f}" if task in mean else "" for task in self.tasks]
         row += [f"{weights[task]:.4f}" for task in self.tasks]
-        _write(self.path, "a", [row])
+        write_rows(self.path, "a", [row])
         if self.board is not None:
             for task, value in mean.items():
                 self.board.add_scalar(f"loss/{task}", value, step)
@@ -95,7 +95,12 @@ class _Silent:
 SILENT = _Silent()
 
 
-def _write(path: Path, mode: str, rows: Sequence[Sequence[Any]]) -> None:
+def write_rows(path: Path, mode: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Writes ("w") or adds ("a") rows of a CSV.
+
+    Raises:
+        TrainingError: `cannot-write`.
+    """
     try:
         with path.open(mode, newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
@@ -104,7 +109,8 @@ def _write(path: Path, mode: str, rows: Sequence[Sequence[Any]]) -> None:
         raise TrainingError(Code.CANNOT_WRITE, what, "free some disk and resume; the last checkpoint stays") from None
 
 
-def _rows_up_to(path: Path, done: int) -> list[list[str]]:
+def rows_up_to(path: Path, done: int) -> list[list[str]]:
+    """The rows of a CSV below its header whose first column is no step after `done`."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:

@@ -23,6 +23,7 @@ from medmtl_training.config import Config
 from medmtl_training.costs import StepCosts, step_costs
 from medmtl_training.fingerprint import Fingerprint, fingerprint
 from medmtl_training.settings import settings_from_mapping
+from medmtl_training.sides import SIDES, are_paired
 
 LEAST_STEPS = 1000
 """A smaller network that takes this many steps is better than a larger one that takes fewer."""
@@ -34,7 +35,6 @@ _SMALL_VOXELS = 64_000  # smaller windows save no time worth having
 _LEVELS = 5
 _LEAST_BOTTOM = 4  # voxels along an axis that is halved
 _ROUNDING = 0.95  # a window may be so much smaller than wished before it grows by a whole step
-_SIDED = ("left", "right")
 _DIRECTED = {"Anterior": 1, "Posterior": 1, "Superior": 2, "Inferior": 2, "Upper": 2, "Lower": 2}
 
 
@@ -249,15 +249,11 @@ def _triple(values: FloatArray) -> Shape:
 def _flips(dataset: Dataset, found: Fingerprint) -> tuple[int, ...]:
     """Axes along which a mirrored image is as likely as the image itself, and its labels keep their names."""
     labels = [label for task in dataset.tasks for label in task.labels]
-    pairs = {(label.code.value, label.laterality) for label in labels if label.code and label.laterality in _SIDED}
-    paired = len({code for code, _ in pairs}) < len(pairs) or any(
-        set(_SIDED) & set(label.name.split("_")) for label in labels
-    )
-    if paired:
+    if are_paired(dataset.tasks):
         return ()
     if found.thick:
         return (0, 1, 2)  # planned on an organ: the axes have no names
-    if any(label.laterality in _SIDED for label in labels):
+    if any(label.laterality in SIDES for label in labels):
         return ()
     if not any(label.category == "organ" for label in labels):
         return (0, 1, 2)

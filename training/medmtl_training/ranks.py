@@ -5,6 +5,7 @@ no connection of any kind is opened.
 """
 
 import os
+import signal
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from medmtl.errors import Code, TrainingError
 
+_TODO = "look at its log, then start all again with --resume; the last checkpoint stays"
 _PATIENCE = timedelta(minutes=30)  # the first process prepares the data while the others wait
 
 
@@ -56,7 +58,15 @@ def join_ranks(device: str) -> Ranks:
     if not dist.is_initialized():
         backend = "nccl" if device == "cuda" else "gloo"
         _speak(lambda: dist.init_process_group(backend, timeout=_PATIENCE))
+        signal.signal(signal.SIGTERM, _told_to_end)
     return ranks
+
+
+def _told_to_end(*_: object) -> None:
+    """torchrun ends the processes that are left when one has died, and Slurm a job whose time is over."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    what = "the training was told to end: another process has died, or the time of the job is over"
+    raise TrainingError(Code.PEER_UNREACHABLE, what, _TODO)
 
 
 def leave_ranks() -> None:
@@ -125,5 +135,4 @@ def _speak(call: Any) -> None:
         call()
     except RuntimeError as error:  # what torch raises where another process has died or cannot be reached
         what = f"another training process does not answer ({type(error).__name__})"
-        todo = "look at its log, then start all again with --resume; the last checkpoint stays"
-        raise TrainingError(Code.PEER_UNREACHABLE, what, todo) from error
+        raise TrainingError(Code.PEER_UNREACHABLE, what, _TODO) from error

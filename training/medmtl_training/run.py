@@ -31,7 +31,9 @@ from medmtl_training.prepared import PreparedCase, read_prepared, read_shape
 from medmtl_training.ranks import mean_over_ranks
 from medmtl_training.run_record import open_run, steps_left, write_notes, write_run
 from medmtl_training.run_request import RunRequest, TrainedNetwork
+from medmtl_training.sides import refuse_mirrored_sides
 from medmtl_training.validation import part_of, set_aside
+from medmtl_training.watching import HeldoutWatch
 
 __all__ = ["WHOLE", "RunRequest", "TrainedNetwork", "networks_left", "train_run"]
 
@@ -51,6 +53,7 @@ def train_run(request: RunRequest) -> list[TrainedNetwork]:
         TrainingError: the folder holds another run, or the training cannot go on.
         DatasetError: a case cannot be prepared.
     """
+    refuse_mirrored_sides(request.config.plan, request.dataset.tasks)
     start, ranks = time.monotonic(), request.hardware.ranks
     kept = _without(request.dataset, request.config.model.get("keep_out") or ())
     settings: dict[str, Any] = {}
@@ -79,7 +82,11 @@ def train_run(request: RunRequest) -> list[TrainedNetwork]:
     config = replace(request.config, settings=replace(request.config.settings, steps=int(settings["steps"])))
     if ranks.first:
         write_config(request.folder / "plan.yaml", config)
-    return [_train_part(name, [prepared[case.name] for case in cases], request, config) for name, cases in parts]
+    networks = []
+    for name, learnt in parts:
+        watched = [prepared[case.name] for case in kept.cases if request.watched and f"fold_{case.fold}" == name]
+        networks.append(_train_part(name, [prepared[case.name] for case in learnt], request, config, watched))
+    return networks
 
 
 def networks_left(request: RunRequest) -> list[int] | int:
@@ -108,7 +115,9 @@ def _prepared(request: RunRequest) -> None:
         prepare_case(case, request.dataset, request.config.plan, request.folder / PREPARED)
 
 
-def _train_part(name: str, cases: list[PreparedCase], request: RunRequest, config: Config) -> TrainedNetwork:
+def _train_part(
+    name: str, cases: list[PreparedCase], request: RunRequest, config: Config, watched: list[PreparedCase]
+) -> TrainedNetwork:
     folder, hardware = request.folder / name, request.hardware
     learn, aside = set_aside(cases, config.settings)
     start = request.starts.get(name)
@@ -119,7 +128,8 @@ def _train_part(name: str, cases: list[PreparedCase], request: RunRequest, confi
         log.info("%s: %d cases, from step %d to %d on %s", name, len(learn), done, steps, hardware.device)
         tasks = [task.name for task in trainer.tasks]
         journal = Journal(folder, tasks, steps, done) if hardware.ranks.first else SILENT
-        trainer.train(learn, folder, journal, aside)
+        watcher = HeldoutWatch(journal, trainer, watched, folder) if watched else journal
+        trainer.train(learn, folder, watcher, aside)
         journal.close()
         if hardware.ranks.first:
             write_notes(folder, trainer.done, trainer.collapse.findings(), trainer.validation)

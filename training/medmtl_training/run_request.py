@@ -31,6 +31,7 @@ class RunRequest:
         starts: network's name to the trained weights it grows from; empty for networks from nothing.
         growth: how a trained network takes up further tasks, None for a network from nothing.
         origin: SHA-256 of the bundle that the networks grow from.
+        watched: whether held-out cases are looked at now and then (see `watching`); nothing is chosen by them.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class RunRequest:
     starts: Mapping[str, Start] = field(default_factory=dict)
     growth: Callable[[Start], Growth] | None = None
     origin: str = ""
+    watched: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

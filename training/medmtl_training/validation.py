@@ -1,7 +1,7 @@
 """Cases kept aside: the best weights, for each task and over all of them, and when to stop."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from medmtl.errors import Code, TrainingError
 from medmtl.network.multitask import MultiTaskNet
 from medmtl.preparation.plan import Plan
 from medmtl.task import Task
-from medmtl_training.batches import BatchMaker
+from medmtl_training.batches import Batch, BatchMaker
 from medmtl_training.cases import Case
 from medmtl_training.losses import task_losses
 from medmtl_training.prepared import PreparedCase
@@ -28,6 +28,10 @@ _SEED = 987_654_321  # crops of a look are the same in every look
 _STILL = Augmentation(
     rotation_deg=0, tilt_deg=0, scale=1.0, elastic_mm=0, thick_slices=0, cut_slices=0, shifted_slices=0, intensity=0,
 )  # fmt: skip
+
+
+Outputs = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
+"""Dense, coarse and case-level logits by task."""
 
 
 class Judged(Protocol):
@@ -142,26 +146,35 @@ class Validation:
         self.score = float("inf") if state.get("score") is None else float(state["score"])
 
 
-@torch.no_grad()
 def aside_losses(trainer: Judged, cases: Sequence[PreparedCase]) -> dict[str, float]:
     """Task to its mean loss under the averaged weights over fixed crops of `cases`."""
+    settings = trainer.settings
+    found: dict[str, list[float]] = {}
+    for batch, outputs in still_answers(trainer, cases, _BATCHES):
+        losses = task_losses(trainer.tasks, batch, outputs, settings.lesion_weight, settings.coarse_weight)
+        for name, loss in losses.items():
+            found.setdefault(name, []).append(float(loss))
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def still_answers(trainer: Judged, cases: Sequence[PreparedCase], batches: int) -> Iterator[tuple[Batch, Outputs]]:
+    """Fixed crops of `cases` that nothing varies, and what the averaged weights answer to them.
+
+    The network has its own weights again when the last was taken.
+    """
     settings = replace(trainer.settings, augmentation=_STILL, seed=_SEED, schedule="joint")
     maker = BatchMaker(cases, trainer.sampled, trainer.plan, settings, trainer.ranks)
     raw = {name: value.clone() for name, value in trainer.net.state_dict().items()}
     trainer.net.load_state_dict(trainer.average)
     trainer.net.eval()
     names = [task.name for task in trainer.tasks]
-    found: dict[str, list[float]] = {}
-    for number in range(_BATCHES):
+    for number in range(batches):
         batch = maker.make(number).to(trainer.device)
-        out = trainer.net(batch.image, batch.inside, names)
-        case = {} if out.sums is None else trainer.net.case_logits(out.sums, batch.voxel_ml, names)
-        outputs = (dict(out.dense), dict(out.coarse), case)
-        losses = task_losses(trainer.tasks, batch, outputs, settings.lesion_weight, settings.coarse_weight)
-        for name, loss in losses.items():
-            found.setdefault(name, []).append(float(loss))
+        with torch.no_grad():
+            out = trainer.net(batch.image, batch.inside, names)
+            case = {} if out.sums is None else trainer.net.case_logits(out.sums, batch.voxel_ml, names)
+        yield batch, (dict(out.dense), dict(out.coarse), case)
     trainer.net.load_state_dict(raw)
-    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def _write(path: Path, weights: dict[str, Tensor]) -> None:

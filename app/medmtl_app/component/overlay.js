@@ -18,8 +18,10 @@ export function drawOverlay(context, pane, ratio) {
   const title = t(plane.name) + (plane.oblique ? `, ${t("oblique")}` : "") + channel;
   const scale = pane.placing().scale / unit;
   const shift = drawFrame(context, { letters: plane.letters, title, scale }, width, height) + 8;
-  say(context, `${pane.sliceNumber} / ${plane.nw}`, MARGIN + shift, MARGIN + 6, "left", "#b6bfc9");
-  say(context, `${plane.gap.toFixed(1)} mm`, MARGIN, MARGIN + 23, "left", "#b6bfc9");
+  const [place, gap] = [`${pane.sliceNumber} / ${plane.nw}`, `${plane.gap.toFixed(1)} mm`];
+  const room = MARGIN + shift + context.measureText(place).width < width / 2 - MARGIN; // beside the letter at the top
+  if (room) say(context, place, MARGIN + shift, MARGIN + 6, "left", "#b6bfc9");
+  say(context, room ? gap : `${place} · ${gap}`, MARGIN, MARGIN + 23, "left", "#b6bfc9");
   const { acquired } = pane; // slices at uneven distances: the planes between them are interpolated
   if (acquired) say(context, acquired.first === acquired.last ? t("on_slice", acquired) : t("between_slices", acquired), MARGIN, MARGIN + 40, "left", "#b6bfc9");
   if (width > 560) {

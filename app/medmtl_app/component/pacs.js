@@ -4,7 +4,7 @@ import { fill, h } from "./dom.js";
 /** In the worklist: opens the search; nothing where no PACS is named. */
 export function pacsButton(app) {
   if (!app.pacs?.length) return null;
-  return h("button", { class: "small", "data-testid": "from-pacs", onclick: () => app.openDialog(searchDialog(app)) }, app.t("from_pacs"));
+  return h("button", { class: "sample", "data-testid": "from-pacs", onclick: () => app.openDialog(searchDialog(app)) }, app.t("from_pacs"));
 }
 
 function nodes(app) {
@@ -60,12 +60,14 @@ function foundStudy(app, { key, series }, dialog) {
 
 /** In the export's dialog: a button per node; `formats()` are those that are ticked. */
 export function sendButtons(app, formats, dialog) {
-  return (app.pacs ?? []).map((node) => h("button", { type: "button", "data-testid": "pacs-send", onclick: () => { send(app, node, formats()); dialog().close(); } }, app.t("send_to", { node })));
+  const { formats: offered } = app.open.page.review;
+  const nodes = offered.some(({ name }) => name === "seg") ? app.pacs ?? [] : []; // what came as NIfTI has nothing for a PACS
+  return nodes.map((node) => h("button", { type: "button", "data-testid": "pacs-send", onclick: () => { send(app, node, formats()); dialog().close(); } }, app.t("send_to", { node })));
 }
 
 async function send(app, node, formats) {
   const { t, open } = app;
-  app.tell(t("sending"));
+  app.tell(t("sending_results"));
   try {
     const { taken, of } = await app.api.post(`pacs/send/${open.grant}`, { node, formats, version: open.page.review.version });
     app.tell(of ? t("sent", { taken, of, node }) : t("nothing_to_send"));

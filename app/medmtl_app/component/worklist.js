@@ -11,6 +11,7 @@ export function worklistPanel(app) {
     h("div", { class: "section-head" }, h("h2", {}, t("worklist")), addButton(app)),
     app.lost ? h("p", { class: "lost", role: "alert" }, t("lost")) : null,
     app.sending !== null ? h("div", { class: "sending", role: "status" }, t("sending", { percent: Math.round(100 * app.sending) }), bar(app.sending)) : null,
+    pacsButton(app),
     app.studies.length > 6 ? searchField(app) : null,
     h("ul", { class: "rows", "data-testid": "worklist" }, ...shown.map((study) => row(app, study))),
     app.sample && app.studies.length && !app.studies.some((study) => study.sample) ? sampleButton(app) : null,
@@ -79,7 +80,7 @@ function addButton(app) {
   const folder = picker(app, true);
   return h("div", { class: "add" }, files, folder,
     h("button", { class: "small", "data-testid": "add-files", onclick: () => files.click() }, icon("plus"), app.t("add_files")),
-    h("button", { class: "small", onclick: () => folder.click() }, app.t("add_folder")), pacsButton(app));
+    h("button", { class: "small", onclick: () => folder.click() }, app.t("add_folder")));
 }
 
 function picker(app, folder) {

@@ -10,7 +10,16 @@ from medmtl.cli.predict import predict
 from medmtl.errors import Code, StudyError, UsageError
 from medmtl.geometry.grid import Grid
 from medmtl.pipeline.batch import BatchOptions, Models, run_batch
-from medmtl.pipeline.costs import disk_bytes, fitting_workers, peak_bytes, seconds, window_counts, working_grid
+from medmtl.pipeline.costs import (
+    case_windows,
+    disk_bytes,
+    fitting_workers,
+    peak_bytes,
+    seconds,
+    window_counts,
+    working_grid,
+)
+from medmtl.pipeline.model import load_model
 from medmtl.preparation.prepare import prepare
 from medmtl.reading.any_volume import discover
 from sample_data.phantoms import write_nifti
@@ -95,3 +104,18 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path) -> None
     assert done.output.startswith("3 cases, 3 of them looked at, 3 of these can be run\ntime    about ")
     assert [line.split()[0] for line in done.output.splitlines()[1:]] == ["time", "memory", "disk"]
     assert not (tmp_path / "out").exists()
+
+
+def test_windows_and_writing_are_counted(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "tiny", plan=replace(STACK, keep_largest=("organs",)))
+    prepared = prepare((heart_volume(),), bundle.plan)
+    engine = load_model(bundle, "cpu").engine
+    windows, looks = case_windows(prepared, bundle, engine, bundle.task_names)
+    i, j, k = window_counts(prepared.grid.shape, bundle.plan)
+    assert 0 < windows <= i * j * k
+    whole = replace(bundle, plan=replace(bundle.plan, locate=False))
+    assert case_windows(prepared, whole, engine, bundle.task_names) == (i * j * k, 0)
+    assert looks in (0, 2 * 2 * 2)
+    bare = seconds(grid(10), bundle, 1.0, windows=3, looks=2)
+    assert bare == pytest.approx(3 * 2 + 2, abs=0.1)
+    assert seconds(grid(10), bundle, 1.0, windows=3, looks=2, formats={"html", "seg"}) == pytest.approx(bare + 1.2)

@@ -14,11 +14,13 @@ import pytest
 import yaml
 
 from medmtl.bundle.bundle import Bundle
-from medmtl.errors import Code, StudyError
+from medmtl.errors import Code, StudyError, UsageError
 from medmtl.geometry.grid import Grid
 from medmtl.inference.engine import WindowAnswer
+from medmtl.outputs.deidentify import Pseudonyms
 from medmtl.outputs.files import plain
 from medmtl.outputs.summary import summary_csv
+from medmtl.pipeline.anonymous_case import site_key
 from medmtl.pipeline.batch import BatchOptions, Models, Outcome, run_batch
 from medmtl.pipeline.diagnose import Request, diagnose
 from medmtl.pipeline.model import Model
@@ -243,6 +245,29 @@ def test_a_mask_lies_on_the_voxels_of_its_own_series(tmp_path: Path) -> None:
     assert 2 * (one & other).sum() / (one.sum() + other.sum()) > 0.9
 
 
+@pytest.mark.parametrize("kind", ["series", "enhanced"])
+def test_no_identity_leaves_by_the_second_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setenv("MEDMTL_DEIDENTIFY_KEY", str(tmp_path / "key"))
+    finer = Grid(shape=(40, 36, 12), affine=np.diag([2.5, 2.5, 5.0, 1.0]))
+    if kind == "series":
+        folder = write_classic(tmp_path / "study", [heart(30.0)], GRID, number=5, description="sax ED")
+        write_classic(folder, [heart(22.0, finer)], finer, number=6, description="sax ES")
+    else:
+        folder = write_enhanced(tmp_path / "study/one.dcm", [heart(radius) for radius in (30.0, 22.0)], GRID).parent
+    images = [pydicom.dcmread(path) for path in folder.glob("*.dcm")]
+    named = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
+    uids = {str(image[keyword].value) for image in images for keyword in named}
+    outcome = answer(folder, tmp_path / "out", tmp_path, pseudonyms=Pseudonyms(key=site_key()))
+    assert outcome.result is not None, outcome.error
+    case = tmp_path / "out" / outcome.line.case
+    written = [path for path in case.rglob("*") if path.is_file()]
+    assert {"seg.dcm", "seg_es.dcm", "sr.dcm"} <= {path.name for path in written}
+    assert len(list((case / "images").iterdir())) == len(images)
+    for path in written:
+        data = path.read_bytes()
+        assert not [uid for uid in uids if uid.encode() in data], path.name
+
+
 @pytest.mark.parametrize(
     ("first", "second", "code"),
     [(30.0, 20.0, None), (20.0, 30.0, Code.DERIVED_IMPLAUSIBLE), (-1.0, 20.0, Code.DERIVED_UNDEFINED)],
@@ -261,6 +286,17 @@ def test_a_fraction_that_cannot_be_is_said(tmp_path: Path, first: float, second:
     alone = diagnose("case", channels, model, Request(tasks=("organs_es",))).findings
     assert alone["tasks"]["organs_es"]["derived"][0]["value"] is None  # end-diastole was not asked
     assert not {check["name"] for check in alone["checks"]} & {Code.DERIVED_UNDEFINED, Code.DERIVED_IMPLAUSIBLE}
+
+
+def test_one_image_is_never_answered_by_a_model_of_two(tmp_path: Path) -> None:
+    models = Models(None, "cpu")
+    models.known = [two_phases(tmp_path, name="two", synthetic=False)]
+    with pytest.raises(UsageError) as caught:
+        models.bundle_for(volume(heart(30.0)))
+    assert caught.value.code == Code.NO_MODEL_FITS
+    reference = dict(models.known[0].reference)
+    models.known.append(unwritten_bundle(tmp_path, name="one", synthetic=False, reference=reference))
+    assert models.bundle_for(volume(heart(30.0))).name == "one"
 
 
 def test_the_set_of_two_phases_has_formulas_that_are_coded(shared: Path) -> None:

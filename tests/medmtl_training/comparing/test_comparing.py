@@ -104,6 +104,15 @@ def test_the_command_trains_twins_and_writes_the_report(tmp_path: Path) -> None:
     costs = body["costs"]
     assert costs["sum"]["parameters"] > costs["joint"]["parameters"] > costs["twins"]["organs"]["parameters"]
     assert costs["joint"]["seconds_per_step"] > 0
+    assert {task: row["figure"] for task, row in costs["race"].items() if task != "all"} == {
+        "lesions": "dice", "organs": "dice", "diagnosis": "loss",
+    }  # fmt: skip
+    for row in costs["race"].values():
+        assert row["joint"] > 0
+        assert row["twin"] > 0
+    assert costs["race"]["all"]["twin"] == pytest.approx(
+        sum(costs["race"][task]["twin"] for task in ("lesions", "organs", "diagnosis"))
+    )
     assert set(body["cosines"]) == {"all", "stage 0", "stage 1", "stage 2"}
     assert markdown(body) == (folder / "comparison.md").read_text(encoding="utf-8")
     assert page(body).count("<table>") == page(body).count("</table>") >= 7
