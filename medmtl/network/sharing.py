@@ -20,6 +20,7 @@ CASE = "*case"
 """The consumer that stands for all case-level tasks."""
 
 _EXPERTS = 3
+_GATE_WIDTH = 8
 _PRIVATE = 4  # the private part has a fourth of the channels
 _LITTLE = 1e-6
 
@@ -152,12 +153,22 @@ def _repeated(shared: Tensor, private: Tensor) -> Tensor:
 
 
 class _Gate(nn.Module):
-    """One consumer's shares of the experts, from the image, and its way back to the plan's widths."""
+    """One consumer's shares of the experts, from the image, and its way back to the plan's widths.
 
-    def __init__(self, plan: Plan, widths: tuple[int, ...]) -> None:
+    It looks at the image itself: the encoders' InstanceNorm makes the mean of every feature nearly the same for all
+    images, and a gate that reads these means cannot tell one image from another.
+    """
+
+    def __init__(self, channels: int, plan: Plan, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.shares = nn.Linear(_EXPERTS * widths[-1], _EXPERTS)
+        self.look = nn.Conv3d(channels, _GATE_WIDTH, plan.kernels[0])
+        self.shares = nn.Linear(_GATE_WIDTH, _EXPERTS)
         self.widen = nn.ModuleList(nn.Conv3d(a, b, 1) for a, b in zip(widths, plan.widths, strict=True))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`(batch, expert)`, a sum of one for each image."""
+        seen = F.leaky_relu(self.look(image), 0.01).mean(dim=(2, 3, 4))
+        return torch.softmax(self.shares(seen).float(), dim=1)
 
 
 class Experts(nn.Module):
@@ -174,24 +185,28 @@ class Experts(nn.Module):
         widths = tuple(max(2, width // 2) for width in plan.widths)
         narrow = replace(plan, widths=widths, sharing="hard")
         self.experts = nn.ModuleList(Encoder(channels, narrow) for _ in range(_EXPERTS))
-        self.own = nn.ModuleDict({name: _Gate(plan, widths) for name in consumers})
+        self.own = nn.ModuleDict({name: _Gate(channels, plan, widths) for name in consumers})
 
     def forward(self, image: Tensor, consumers: Collection[str]) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
-        """See `Features`. The penalty is how far the mean gate of a batch is from using all experts alike."""
+        """See `Features`. The penalty is how far all gates together are from using all experts alike over a batch.
+
+        Each consumer may well keep to one expert: that is what they are for. The penalty moves only its own gate.
+        """
         answers = [expert(image) for expert in self.experts]
-        seen = torch.cat([levels[-1].float().mean(dim=(2, 3, 4)) for levels in answers], dim=1)
+        asked = [name for name in self.own if self.training or name in consumers]
+        shares = {name: self.own[name](image) for name in asked}
         found, penalties = {}, {}
-        for name in self.own:
+        for name in asked:
             if name not in consumers:
                 continue
             gate = cast(_Gate, self.own[name])
-            shares = torch.softmax(gate.shares(seen.to(gate.shares.weight.dtype)), dim=1)
             found[name] = [
-                widen(_mix(shares, levels))
+                widen(_mix(shares[name], levels))
                 for widen, levels in zip(gate.widen, zip(*answers, strict=True), strict=True)
             ]
             if self.training:
-                mean = shares.float().mean(dim=0)
+                means = [(one if other == name else one.detach()).mean(dim=0) for other, one in shares.items()]
+                mean = torch.stack(means).mean(dim=0)
                 penalties[name] = (mean * (mean + _LITTLE).log()).sum() + log(_EXPERTS)
         return found, penalties
 

@@ -76,7 +76,7 @@ def test_two_processes_train_what_one_trains(hearts: tuple[Path, Path], tmp_path
 def test_a_process_that_dies_ends_the_other_in_a_line(hearts: tuple[Path, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     finished(*TORCHRUN, *command(hearts, run, "--max-steps", "3"))
-    going_on = [*TORCHRUN, *command(hearts, run, "--max-steps", "100000", "--resume")]
+    going_on = [*TORCHRUN, *command(hearts, run, "--max-steps", "60", "--resume")]
     with subprocess.Popen(
         going_on, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as job:
@@ -92,9 +92,15 @@ def test_a_process_that_dies_ends_the_other_in_a_line(hearts: tuple[Path, Path],
     [refusal] = [line for line in said if line.startswith(f"{Code.PEER_UNREACHABLE} train: ")]
     assert "--resume" in refusal
     assert not [line for line in said if "medmtl" in line and line.lstrip().startswith(("File", "[rank"))]
+    assert done_steps(run) < 60
+    finished(sys.executable, *command(hearts, run, "--max-steps", "60", "--resume"))
+    assert done_steps(run) == 60
+
+
+def done_steps(run: Path) -> int:
     state = checkpoint_state(run / "fold_0")
     assert state is not None
-    finished(sys.executable, *command(hearts, run, "--max-steps", str(state["done"] + 2), "--resume"))
+    return int(state["done"])
 
 
 def second_process(torchrun: int) -> int:
