@@ -90,20 +90,24 @@ def main() -> None:
         rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
         finished = Counter(row["case"] for row in rows if row["state"] in ("ok", "warned"))
         folders = {path.name for path in (folder / "out").iterdir() if path.is_dir() and not path.name.startswith(".")}
-        twice = [name for name, count in finished.items() if count > 1]
-        missing = given.cases - len(finished)
         partial = [path.name for path in (folder / "out").iterdir() if path.name.endswith((".partial", ".former"))]
+    missing, twice = given.cases - len(finished), sum(count > 1 for count in finished.values())
     print(
         f"{given.cases} cases, {given.shards} shards, {killed} kills: {len(finished)} finished, {len(folders)} folders"
     )
-    print(f"missing {missing}, twice in the manifest {len(twice)}, unfinished folders left {len(partial)}")
+    print(f"missing {missing}, twice in the manifest {twice}, unfinished folders left {len(partial)}")
+    tell_memory(memory)
+    sys.exit(1 if missing or len(folders) != given.cases else 0)
+
+
+def tell_memory(memory: dict[str, list[tuple[int, float]]]) -> None:
+    """Prints how the memory of each shard's last process went, from (finished cases, MB)."""
     for shard, samples in memory.items():
         kept = [(n, mb) for n, mb in samples if mb > 0][len(samples) // 4 :]  # after it has warmed up
         if len(kept) > 10:
             n, mb = np.asarray(kept).T
             slope = np.polyfit(n - n[0], mb, 1)[0] * (n[-1] - n[0]) / mb.mean()
             print(f"shard {shard}: {mb.mean():.0f} MB, changes by {100 * slope:+.1f} % to its end")
-    sys.exit(1 if missing or len(folders) != given.cases else 0)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def locate(prepared: Prepared, plan: Plan, engine: Engine, organs: Sequence[Task
     """The part of the working grid that holds the organs and a margin of one coarse voxel, a window at least.
 
     One unmirrored pass of the first network looks at the whole field of view in windows that do not overlap. For each
-    task the largest piece above one half counts, and others of half its size.
+    task the largest piece above one half counts, and others of half its size. Tasks that name the same structures are
+    one organ seen twice, as in two phases of a heart: the piece with the most voxels of all of them is it.
 
     Returns:
         None where the field of view is one window anyway, or the first look finds some task nowhere.
@@ -112,15 +113,15 @@ def locate(prepared: Prepared, plan: Plan, engine: Engine, organs: Sequence[Task
 
     with ThreadPoolExecutor(engine.workers) as pool:
         list(pool.map(look, starts))
-    held = [_candidates(seen[name]) for name in names]
-    if any(part is None for part in held):
+    if not all(mask.any() for mask in seen.values()):
         return None
+    held = [_candidates([seen[task.name] for task in group]) for group in _same_organ(organs)]
     margin = [prod(stride[axis] for stride in plan.strides[: plan.coarse_level + 1]) for axis in range(3)]
     box = []
     for axis, (first, end) in enumerate(whole):
         offset = first - padding(_shape(whole), plan.patch)[axis][0]
-        low = min(part[axis].start for part in held if part) + offset - margin[axis]
-        high = max(part[axis].stop for part in held if part) + offset + margin[axis]
+        low = min(part[axis].start for part in held) + offset - margin[axis]
+        high = max(part[axis].stop for part in held) + offset + margin[axis]
         box.append(widened((max(first, low), min(end, high)), plan.patch[axis], (first, end)))
     return (box[0], box[1], box[2])
 
@@ -143,10 +144,20 @@ def _shape(box: Box) -> Shape:
     return (i, j, k)
 
 
-def _candidates(seen: Mask) -> tuple[slice, slice, slice] | None:
-    """The box of the largest piece and of others that may be the organ."""
-    pieces, count = components(seen)
-    if count == 0:
-        return None
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-    return mask_extent((pieces > 0) & (pieces <= int(np.count_nonzero(sizes >= _CANDIDATE * sizes[0])))).box
+def _same_organ(organs: Sequence[Task]) -> list[list[Task]]:
+    """Tasks by what they outline: those with a label of one name belong together."""
+    groups: list[list[Task]] = []
+    for task in organs:
+        named = {label.name for label in task.labels}
+        mine = [group for group in groups if any(named & {label.name for label in one.labels} for one in group)]
+        groups = [group for group in groups if group not in mine] + [[one for group in mine for one in group] + [task]]
+    return groups
+
+
+def _candidates(seen: Sequence[Mask]) -> tuple[slice, slice, slice]:
+    """The box of what may be the organ, from the masks of the tasks that outline it."""
+    union = np.logical_or.reduce(seen)
+    pieces, count = components(union)
+    sizes = np.sum([np.bincount(pieces[mask], minlength=count + 1)[1:] for mask in seen], axis=0)
+    kept = sizes >= _CANDIDATE * sizes.max() if len(seen) == 1 else sizes == sizes.max()
+    return mask_extent(np.concatenate([[False], kept])[pieces]).box

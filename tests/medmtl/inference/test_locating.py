@@ -90,6 +90,31 @@ def test_a_second_piece_counts_where_it_may_be_the_organ() -> None:
     assert both[1][0] == 0
 
 
+def test_two_phases_of_one_organ_are_searched_together() -> None:
+    """A second phase seen elsewhere does not widen the box: the place where both see most is the organ."""
+    body = {"kind": "segmentation", "labels": ["cavity", "wall"]}
+    tasks = tasks_from_mapping({"organs": body, "later": body})
+    plan = replace(PLAN, keep_largest=("organs", "later"))
+    astray = (slice(48, 58), slice(2, 10), slice(1, 5))  # 320 voxels beside the 280 of the first phase
+
+    class TwoPhases(PlainEngine):
+        def run(self, image: ImageArray, weight: ImageArray, asked: Collection[str], network: int) -> WindowAnswer:
+            dense = {}
+            for name in asked:
+                seen = image[1] if name == "later" else image[0]
+                dense[name] = np.stack([1.0 - seen, seen, np.zeros_like(seen)])
+            return WindowAnswer(dense=dense, sums=None, peak=0.0)
+
+    def case(*later: tuple[slice, slice, slice]) -> Prepared:
+        first, second = prepared_case(HEART), prepared_case(*later)
+        return replace(first, image=np.concatenate([first.image, second.image]))
+
+    alone = locate(case(HEART), plan, TwoPhases(), organ_tasks(tasks, plan))
+    half_seen = (HEART[0], HEART[1], slice(1, 3))
+    assert alone is not None
+    assert locate(case(half_seen, astray), plan, TwoPhases(), organ_tasks(tasks, plan)) == alone
+
+
 def test_nothing_found_and_one_window_are_looked_at_whole() -> None:
     organs = organ_tasks(heart_tasks(), PLAN)
     assert locate(prepared_case(), PLAN, PlainEngine(), organs) is None
